@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/attempts"
@@ -19,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/session"
+	"github.com/cooperbuild/cooper/build/why"
 )
 
 // Build builds the image a request describes, writes its outputs and returns what it made. Errors in the Dockerfile are
@@ -113,7 +113,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err != nil {
 		return Result{}, true, err
 	}
-	defer e.keepStats(ctx, r.stats, set.Progress)
+	defer reclaim.KeepStats(ctx, e.depot.Store, r.stats, set.Progress)
 	blobs := e.blobs(set, r.cache)
 	defer blobs.Close()
 	bases := e.bases(set, blobs)
@@ -133,13 +133,17 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		Annotations: set.Image.Annotations, Tags: set.Tags, Shown: e.asides,
 	}, set.kept(p.targets))
 	defer func() { pushes.Close(ctx, err) }()
-	met := shared.NewMeetings(p.targets)
+	met, reasons := shared.NewMeetings(p.targets), why.New(why.Options{
+		Project: why.ProjectOf(set.Context, set.Dockerfile, set.Target), Cache: r.cache, Shared: from.shared,
+		Name: steps.Names{Stages: p.stages}.Of, Progress: set.Progress, Explain: set.Explain,
+	})
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
-		stop: stop, met: met})
+		stop: stop, met: met, why: reasons})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
 	set.noteArgs()
 	w.outputs.WarnOfFormat(p.targets)
 	roots, err := w.solve(running, p.graph, set.Jobs)
+	reasons.Save(ctx, p.graph, err != nil)
 	if err != nil {
 		return Result{}, false, errors.Join(err, w.anchorLeft(ctx, p.graph, roots))
 	}
@@ -161,17 +165,3 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached}
 	return res, made.Printed, e.depot.Store.Parts().Durable.Settle()
 }
-
-// keepStats writes the digests of context files to disk for later builds, of a build that was interrupted too.
-func (e environment) keepStats(ctx context.Context, stats *source.StatCache, to progress.Sink) {
-	reclaim.NoteStats(e.depot.Store)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statsPatience)
-	defer cancel()
-	if err := stats.Save(ctx); err != nil {
-		// Without the digests the next build only reads more files than it would have had to.
-		to.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
-	}
-}
-
-// statsPatience is how long a build waits for others that write the digests of context files.
-const statsPatience = 5 * time.Second

@@ -52,6 +52,7 @@ type Request struct {
 	// SourcePolicy says which images, repositories and URLs may be used; nil: all.
 	SourcePolicy plan.Sources
 	NoCache      bool
+	Explain      bool // has Progress told why each step runs, or needn't
 	// CacheFrom are the places where results of steps are looked up that the store hasn't got, CacheTo those that get the
 	// results of this build's steps. CacheTTL is how old a result may be, in the store too; 0: as old as it is.
 	CacheFrom, CacheTo []sharedcache.Spec

@@ -20,6 +20,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/stepinput"
 	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/why"
 )
 
 // records give access to what earlier builds have noted.
@@ -38,6 +39,7 @@ type parts struct {
 	// pushes send the outputs that are pushed; nil: no output is.
 	pushes *outputs.Pushes
 	blobs  *blobs.Room
+	why    *why.Room // keeps what becomes of the steps
 	// met are told of the steps whose results are in the cache.
 	met *shared.Meetings
 	// stop cancels the steps that run; its argument is the cause.
@@ -57,7 +59,7 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 	roots := rootfs.New(rootfs.Options{
 		Store: e.depot.Store, Cache: from.cache, Identity: e.identity, Date: p.date, NoCache: set.NoCache,
 		Together: set.Together, Progress: set.Progress, Shown: e.asides, Space: e.space, Sealed: from.pushes.Sealed,
-		Noted: from.met.Note, Shared: from.shared.Reader(), TTL: set.CacheTTL,
+		Noted: from.met.Note, Teller: from.why, Shared: from.shared.Reader(), TTL: set.CacheTTL,
 		Fail: func(s *plan.Step, err error) error {
 			err = blame.Of(s, err)
 			from.stop(err)

@@ -9,11 +9,16 @@ func innerRows() []importRule {
 		},
 		{
 			pkg: "build/internal/cache", job: "keys and records",
-			mayImport: "build/disk imagebuilder/layer/usage internal/flock internal/fsys",
+			mayImport: "build/disk build/internal/source/filelist imagebuilder/layer/usage internal/flock " +
+				"internal/fsys",
 		},
 		{
 			pkg: "build/internal/source", job: "contexts, ignore rules, selection, content digests",
-			mayImport: "internal/flock internal/fsys internal/guard",
+			mayImport: "build/internal/source/filelist internal/flock internal/fsys internal/guard",
+		},
+		{
+			pkg: "build/internal/source/filelist",
+			job: "lists of files that steps take, and what differs between two",
 		},
 		{
 			pkg:       "build/internal/fetch",
@@ -154,12 +159,12 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/rootfs",
 			job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/flights " +
-				"build/internal/rootfs/reading build/internal/rootfs/together build/internal/store " +
-				"build/internal/store/idranges build/internal/store/images build/internal/store/shift " +
-				"build/internal/store/snapshot build/plan build/progress build/reclaim executor " +
-				"executor/joined executor/overlay imagebuilder/layer internal/fsys internal/guard userns " +
-				"userns/accounts",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/builder " +
+				"build/internal/rootfs/flights build/internal/rootfs/reading build/internal/rootfs/together " +
+				"build/internal/store build/internal/store/idranges build/internal/store/images " +
+				"build/internal/store/shift build/internal/store/snapshot build/plan build/progress " +
+				"build/reclaim executor executor/overlay imagebuilder/layer internal/fsys internal/guard " +
+				"userns userns/accounts",
 		},
 		{
 			pkg: "build/internal/rootfs/reading",
@@ -183,6 +188,12 @@ func innerRows() []importRule {
 			pkg:       "build/internal/rootfs/directories",
 			job:       "directories that WORKDIR makes, and working directories that an image lacks",
 			mayImport: "build/internal/fileop build/internal/rootfs",
+		},
+		{
+			pkg: "build/internal/rootfs/builder",
+			job: "who builds, in which user namespaces, and what to do about IDs that these leave out",
+			mayImport: "build/internal/fileop build/internal/store/shift build/internal/store/snapshot " +
+				"executor/joined userns",
 		},
 		{
 			pkg: "build/internal/outputs",

@@ -144,7 +144,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cachecmd", job: "the verbs below cache",
-			mayImport: "build build/cachemounts build/disk build/progress build/sharedcache " +
+			mayImport: "build build/cachemounts build/disk build/progress build/sharedcache build/why " +
 				"cmd/cooper/internal/command",
 		},
 		{
@@ -161,8 +161,8 @@ func commandRows() []importRule {
 				"build/internal/stepinput build/internal/steps build/internal/store " +
 				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
 				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
-				"build/sharedcache build/sourcedate imagebuilder imagebuilder/dockerfile imagebuilder/layer " +
-				"imagebuilder/remote",
+				"build/sharedcache build/sourcedate build/why imagebuilder imagebuilder/dockerfile " +
+				"imagebuilder/layer imagebuilder/remote",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -173,9 +173,9 @@ func commandRows() []importRule {
 		{
 			pkg: "build/reclaim",
 			job: "who keeps files in a store, how much they hold, what goes when space is wanted",
-			mayImport: "build/disk build/internal/cache build/internal/fetch build/internal/store " +
-				"build/internal/store/depot build/internal/store/removal build/internal/store/shift " +
-				"build/progress build/session internal/guard",
+			mayImport: "build/disk build/internal/cache build/internal/fetch build/internal/source " +
+				"build/internal/store build/internal/store/depot build/internal/store/removal " +
+				"build/internal/store/shift build/progress build/session internal/guard",
 		},
 		{pkg: "internal/chmod", job: "the modes that --chmod gives, read and applied", pure: true},
 		{
@@ -316,6 +316,11 @@ func commandRows() []importRule {
 			mayImport: "build/disk build/internal/blobs build/internal/cache build/internal/shared " +
 				"build/internal/store/depot build/internal/store/removal build/internal/store/uses " +
 				"build/outfile build/progress build/session build/sharedcache",
+		},
+		{
+			pkg: "build/why", job: "why each step of a build ran, or need not run: rows, recipes compared, sentences",
+			mayImport: "build/internal/cache build/internal/rootfs build/internal/source/filelist build/plan " +
+				"build/progress build/session",
 		},
 		{
 			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",

@@ -39,6 +39,7 @@
 //	{"type":"output","id":4,"stream":"stderr","base64":"/w=="}    isn't UTF-8 comes in "base64" instead of "text"
 //	{"type":"transfer","id":4,"what":"context","done":512,"total":1024}   bytes; no total if unknown, "files" if counted;
 //	{"type":"used","id":4,"memory":1048576,"cpu":0.25,"read":4096,"wrote":8192}   bytes at most, seconds, bytes of disks
+//	{"type":"why","id":4,"text":"a.go has changed","why":{"kind":"file"}}   before "done", if --explain asks for it
 //	{"type":"done","id":4,"seconds":1.25,"cached":true,"reason":"same inputs"}
 //	{"type":"done","id":4,"seconds":1.25,"error":"exit status 1","canceled":false}
 //	{"type":"warning","file":"Containerfile","line":3,"rule":"StageNameCasing","message":"...","url":"https://..."}

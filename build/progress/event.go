@@ -10,8 +10,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [StepDone],
-// [Planned], [Warning] or [Note].
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [Explained],
+// [StepDone], [Planned], [Warning] or [Note].
 type Event interface{ event() }
 
 // StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.
@@ -64,6 +64,14 @@ type StepDone struct {
 	Reason string
 }
 
+// Explained says why a step runs, or why it needn't. It comes between the step's StepStarted and StepDone.
+type Explained struct {
+	ID   int
+	Text string
+	// Reason is the same for programs, as a value that package json encodes; nil: there is none.
+	Reason any
+}
+
 // Warning is a remark on the Dockerfile.
 type Warning struct {
 	File string
@@ -85,6 +93,7 @@ func (StepOutput) event()  {}
 func (Transfer) event()    {}
 func (StepUsed) event()    {}
 func (StepDone) event()    {}
+func (Explained) event()   {}
 func (Warning) event()     {}
 func (Note) event()        {}
 

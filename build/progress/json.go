@@ -45,6 +45,7 @@ type rawEvent struct {
 	Rule     string    `json:"rule,omitempty"`
 	Message  string    `json:"message,omitempty"`
 	URL      string    `json:"url,omitempty"`
+	Why      any       `json:"why,omitempty"`
 }
 
 // jsonLines writes an object a line as things happen.
@@ -80,6 +81,8 @@ func (r *jsonLines) Emit(e Event) {
 	case StepUsed:
 		cpu := e.CPU.Seconds()
 		r.write(rawEvent{Type: "used", ID: &e.ID, Memory: e.Memory, CPU: &cpu, Read: e.Read, Wrote: e.Wrote})
+	case Explained:
+		r.write(rawEvent{Type: "why", ID: &e.ID, Text: e.Text, Why: e.Reason})
 	case StepDone:
 		s, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
 		// This view doesn't show failed steps again at the end.

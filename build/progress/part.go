@@ -45,6 +45,9 @@ func (p Part) Emit(e Event) {
 	case StepDone:
 		e.ID += p.First
 		p.To.Emit(e)
+	case Explained:
+		e.ID += p.First
+		p.To.Emit(e)
 	case Warning:
 		if !p.Again {
 			p.To.Emit(e)

@@ -53,6 +53,8 @@ func (p *plain) Emit(e Event) {
 		s.stream(e.Stderr).write(e.Data, func(l line) { p.output(s, l) })
 	case Transfer:
 		p.transfer(e)
+	case Explained:
+		p.line(p.tracker.step(e.ID), "WHY "+oneLine(e.Text))
 	case StepDone:
 		p.done(e)
 	case Warning:

@@ -97,6 +97,8 @@ func (r *solveStatuses) Emit(e Event) {
 		r.output(e)
 	case Transfer:
 		r.transfer(e)
+	case Explained:
+		r.output(StepOutput{ID: e.ID, Data: []byte("why: " + oneLine(e.Text) + "\n"), Stderr: true})
 	case StepDone:
 		r.done(e)
 	case Warning:

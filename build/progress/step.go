@@ -24,9 +24,11 @@ const (
 type step struct {
 	id int
 	// number counts the steps from 1 as they start.
-	number  int
-	name    string
-	text    string
+	number int
+	name   string
+	text   string
+	// why says why it runs; empty: nobody has asked.
+	why     string
 	started time.Time
 	stdout  lines
 	stderr  lines

@@ -72,6 +72,8 @@ func (v *stepView) Emit(e Event) {
 		}
 	case StepOutput:
 		v.tracker.step(e.ID).stream(e.Stderr).write(e.Data, func(l line) { v.output(e.ID, l.text, e.Stderr) })
+	case Explained:
+		v.output(e.ID, "why: "+oneLine(e.Text), true)
 	case StepDone:
 		v.end(e)
 	case Warning:

@@ -88,6 +88,8 @@ func (t *tty) Emit(e Event) {
 		t.tracker.keep(e)
 	case Transfer:
 		t.tracker.transfer(e)
+	case Explained:
+		t.tracker.step(e.ID).why = oneLine(e.Text)
 	case StepDone:
 		t.done(e)
 	case Warning:
@@ -140,6 +142,9 @@ func (t *tty) done(e StepDone) {
 	s, how := t.tracker.finish(e)
 	t.tracker.keepRest(s)
 	t.print(t.finishedLine(s, how, oneLine(e.Reason)))
+	if s.why != "" {
+		t.print(t.palette.paint(faint, " => => "+s.why))
+	}
 }
 
 func (t *tty) finishedLine(s *step, how outcome, reason string) string {

@@ -3,6 +3,7 @@ package reclaim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -14,9 +15,11 @@ import (
 	"github.com/cooperbuild/cooper/build/disk"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/fetch"
+	"github.com/cooperbuild/cooper/build/internal/source"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/removal"
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/guard"
 )
 
@@ -128,9 +131,23 @@ func NoteStats(st *store.Store) {
 	_ = os.Chtimes(st.Paths().Stats(), now, now) // the file may not exist yet
 }
 
+// KeepStats writes the digests of context files to disk for later builds, of a build that was interrupted too, and notes
+// their use.
+func KeepStats(ctx context.Context, st *store.Store, stats *source.StatCache, to progress.Sink) {
+	NoteStats(st)
+	const patience = 5 * time.Second // for others that write them
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := stats.Save(ctx); err != nil {
+		// Without the digests the next build only reads more files than it would have had to.
+		to.Emit(progress.Note{Text: fmt.Sprintf("the file digests could not be kept: %v", err)})
+	}
+}
+
 // remove removes items in the order that disk.Choose gives and returns the removed ones, also together with an error.
-// If another process is removing, it waits for that with wait set, and returns uses.ErrBusy without.
-func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone []disk.Item, err error) {
+// It notes by what they were removed. If another process is removing, it waits for that with wait set, and returns
+// uses.ErrBusy without.
+func (k keepers) remove(ctx context.Context, items []disk.Item, by string, wait bool) (gone []disk.Item, err error) {
 	unlock, err := k.store.Parts().Uses.LockRemoval(ctx, wait)
 	if err != nil {
 		return nil, err
@@ -167,7 +184,18 @@ func (k keepers) remove(ctx context.Context, items []disk.Item, wait bool) (gone
 	}
 	others = slices.DeleteFunc(others, func(i disk.Item) bool { return left[i.On] })
 	also, otherErr := k.removeOthers(ctx, others, oldest)
-	return append(gone, also...), errors.Join(err, otherErr)
+	gone = append(gone, also...)
+	return gone, errors.Join(err, otherErr, k.cache.NoteEvictions(evicted(gone), by))
+}
+
+// evicted are the IDs of the removed layers and records of steps.
+func evicted(gone []disk.Item) (ids []string) {
+	for _, i := range gone {
+		if i.Kind == disk.Layers || i.Kind == disk.Records && cache.IsRecord(i.ID) {
+			ids = append(ids, i.ID)
+		}
+	}
+	return ids
 }
 
 // inStore tells whether the store itself keeps an item.

@@ -129,7 +129,8 @@ func (s *Space) keep(ctx context.Context, look removal.Look, wait bool) error {
 	if err != nil {
 		return err
 	}
-	_, removeErr := s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit, Shared: true}), wait)
+	_, removeErr := s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit, Shared: true}),
+		"--max-used-space "+disk.FormatSize(s.limit), wait)
 	if removeErr != nil || !wait {
 		return removeErr
 	}

@@ -94,5 +94,5 @@ func Prune(ctx context.Context, d *depot.Depot, policy disk.Policy,
 			return nil, err
 		}
 	}
-	return k.remove(ctx, chosen, true)
+	return k.remove(ctx, chosen, "cooper prune", true)
 }

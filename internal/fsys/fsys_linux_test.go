@@ -346,20 +346,22 @@ func TestOnlyRealDirectoriesAreSubdirectories(t *testing.T) {
 	}
 }
 
-func TestSmallFilesAreReadWhole(t *testing.T) {
+func TestTheFirstLineOfASmallFileIsRead(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	for _, size := range []int{0, 1, 2047, 2048, 2049, 10_000} {
 		want := bytes.Repeat([]byte("x"), size)
-		if err := os.WriteFile(path, want, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := ReadAll(path); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("of %d bytes there are %d, %v", size, len(got), err)
+		for _, rest := range []string{"", "\n", "\nmore\n"} {
+			if err := os.WriteFile(path, append(bytes.Clone(want), rest...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := ReadLine(path); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("of %d bytes and %q there are %d, %v", size, rest, len(got), err)
+			}
 		}
 	}
 	for _, other := range []string{filepath.Dir(path), path + "-none"} {
-		if _, err := ReadAll(other); err == nil || !strings.Contains(err.Error(), other) {
+		if _, err := ReadLine(other); err == nil || !strings.Contains(err.Error(), other) {
 			t.Errorf("%s: %v", other, err)
 		}
 	}

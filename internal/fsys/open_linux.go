@@ -1,6 +1,7 @@
 package fsys
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"slices"
@@ -71,9 +72,9 @@ func LstatAt(dir int, name string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// ReadAll reads a small regular file of this program's own as os.ReadFile does, in half as many system calls: that one
-// tries first whether it can wait for the file.
-func ReadAll(path string) ([]byte, error) {
+// ReadLine reads the first line, without its end, of a small regular file of this program's own; all of it if there is
+// no line break. It takes half as many system calls as os.ReadFile, which tries first whether it can wait for the file.
+func ReadLine(path string) ([]byte, error) {
 	const most = 2 << 10 // of most files
 	fd, err := Retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0) })
 	if err != nil {
@@ -88,6 +89,9 @@ func ReadAll(path string) ([]byte, error) {
 			}
 			if n == 0 {
 				return buf, nil
+			}
+			if at := bytes.IndexByte(buf[len(buf):len(buf)+n], '\n'); at >= 0 {
+				return buf[:len(buf)+at], nil
 			}
 			buf = buf[:len(buf)+n]
 		}

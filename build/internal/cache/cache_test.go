@@ -119,7 +119,7 @@ func TestAShapeIsSeenOnceItIsMarked(t *testing.T) {
 		t.Error("seen before it was marked")
 	}
 	for range 2 {
-		if err := c.MarkSeen(k); err != nil {
+		if err := c.MarkSeen(k, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,7 +180,7 @@ func files(t *testing.T, dir string) (all []string) {
 func TestAnotherProcessSeesTheRecords(t *testing.T) {
 	c, dir := open(t)
 	k := cache.NewKey("run").Key()
-	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now(), Step: "RUN x"}), c.MarkSeen(k)); err != nil {
+	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now(), Step: "RUN x"}), c.MarkSeen(k, "")); err != nil {
 		t.Fatal(err)
 	}
 	other, err := cache.Open(dir)
@@ -198,7 +198,7 @@ func TestAnotherProcessSeesTheRecords(t *testing.T) {
 func TestRecordsAreForTheirOwnerOnly(t *testing.T) {
 	c, dir := open(t)
 	k := cache.NewKey("run").Key()
-	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now()}), c.MarkSeen(k)); err != nil {
+	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now()}), c.MarkSeen(k, "")); err != nil {
 		t.Fatal(err)
 	}
 	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -241,7 +241,7 @@ func TestRecordsAreSeenWhole(t *testing.T) {
 	for i := range 4 {
 		group.Go(func() {
 			for range 50 {
-				if err := errors.Join(c.Put(k, record(i)), c.MarkSeen(k)); err != nil {
+				if err := errors.Join(c.Put(k, record(i)), c.MarkSeen(k, "")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -298,7 +298,7 @@ func TestACacheThatCannotBeOpenedIsAnErrorWithItsPath(t *testing.T) {
 func TestToLookARecordUpIsAUse(t *testing.T) {
 	c, dir := open(t)
 	k := cache.NewKey("run").Key()
-	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now()}), c.MarkSeen(k)); err != nil {
+	if err := errors.Join(c.Put(k, cache.Record{Created: time.Now()}), c.MarkSeen(k, "")); err != nil {
 		t.Fatal(err)
 	}
 	long := time.Now().Add(-48 * time.Hour)
@@ -309,7 +309,7 @@ func TestToLookARecordUpIsAUse(t *testing.T) {
 		}
 		if kind == "steps" {
 			c.Get(k)
-		} else if err := c.MarkSeen(k); err != nil { // a shape is marked by each build that has it
+		} else if err := c.MarkSeen(k, ""); err != nil { // a shape is marked by each build that has it
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) > time.Hour {

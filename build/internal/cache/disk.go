@@ -56,8 +56,8 @@ func (c *Cache) describe(i *disk.Item) {
 
 // DiskTotal is the size of all records in bytes.
 func (c *Cache) DiskTotal() (total int64, err error) {
-	err = c.each(steps, func(_ string, st *unix.Stat_t) { total += st.Blocks * statBlock })
-	return total, err // the files of the other kinds are empty
+	add := func(_ string, st *unix.Stat_t) { total += st.Blocks * statBlock }
+	return total, errors.Join(c.each(steps, add), c.each(shapes, add))
 }
 
 // isLeftover tells whether a file is the temporary file of a record whose writer was killed.

@@ -23,7 +23,7 @@ func fill(t *testing.T, c *cache.Cache, dir string) {
 	path := filepath.Join(dir, "steps", string(damaged[:2]), string(damaged[2:]))
 	if err := errors.Join(
 		c.Put(key("run"), cache.Record{Created: time.Now(), Step: "RUN x", Layer: &cache.Layer{ID: "l1"}}),
-		c.Put(key("empty"), cache.Record{Created: time.Now(), Step: "RUN true"}), c.MarkSeen(key("shape")),
+		c.Put(key("empty"), cache.Record{Created: time.Now(), Step: "RUN true"}), c.MarkSeen(key("shape"), ""),
 		c.Put(damaged, cache.Record{Created: time.Now(), Step: "RUN y"}), os.WriteFile(path, []byte("{"), 0o600),
 	); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,11 @@ type Key string
 const format = "cooper/1"
 
 // A KeyBuilder makes a Key from named parts. Different sequences of parts give different keys.
-type KeyBuilder struct{ h hash.Hash }
+type KeyBuilder struct {
+	h hash.Hash
+	// recipe gets the parts; nil: nobody wants them.
+	recipe *Recipe
+}
 
 // NewKey starts a key of a kind, such as "run" or "copy".
 func NewKey(kind string) *KeyBuilder {
@@ -27,6 +31,9 @@ func NewKey(kind string) *KeyBuilder {
 
 // Add puts a part's name and its values into the key.
 func (b *KeyBuilder) Add(name string, values ...string) *KeyBuilder {
+	if b.recipe != nil {
+		b.recipe.Parts = append(b.recipe.Parts, Part{name, values}.recipe())
+	}
 	b.text(name)
 	b.number(uint64(len(values)))
 	for _, v := range values {

@@ -37,6 +37,11 @@ type Record struct {
 	Blob *Blob `json:"blob,omitempty"`
 	// Output is what a command has written, compressed; nil in a record of another kind.
 	Output []byte `json:"output,omitempty"`
+	// From is the shared cache that the record comes from; empty: a step of this store has made it.
+	From string `json:"from,omitempty"`
+	// Recipe says what the key was made of. Put writes it, Get leaves it out, and Cache.Recipe reads it; nil: nobody
+	// knows.
+	Recipe *Recipe `json:"-"`
 	// Places are the repositories of a registry that have a blob.
 	Places []string `json:"places,omitempty"`
 }
@@ -86,7 +91,7 @@ func (c *Cache) Get(k Key) *Record {
 }
 
 func readRecord(path string) *Record {
-	raw, err := fsys.ReadAll(path)
+	raw, err := fsys.ReadLine(path)
 	if err != nil {
 		return nil
 	}
@@ -107,6 +112,11 @@ func noteUse(path string) {
 // Put stores a record under a key, in place of what was there.
 func (c *Cache) Put(k Key, r Record) error {
 	raw, err := json.Marshal(r)
+	if err == nil && r.Recipe != nil {
+		var recipe []byte
+		recipe, err = r.Recipe.encode()
+		raw = append(append(raw, '\n'), recipe...)
+	}
 	if err != nil {
 		return fmt.Errorf("write cache record: %w", err)
 	}
@@ -135,15 +145,31 @@ func (c *Cache) Seen(shape Key) bool {
 	return true
 }
 
-// shapeUse is how exactly the use of a shape is noted: its file has nothing in it, and costs next to nothing to keep.
+// shapeUse is how exactly the use of a shape is noted: its file costs next to nothing to keep.
 const shapeUse = time.Minute
 
-// MarkSeen makes Seen true for a shape.
-func (c *Cache) MarkSeen(shape Key) error {
-	if c.Seen(shape) {
+// MarkSeen makes Seen true for a shape. The key is that of a step of this shape that has just run; empty: none has.
+func (c *Cache) MarkSeen(shape, k Key) error {
+	path := c.path(shapes, shape)
+	if !c.Seen(shape) {
+		return writeFile(path, []byte(k))
+	}
+	if k == "" {
 		return nil
 	}
-	return writeFile(c.path(shapes, shape), nil)
+	if err := os.WriteFile(path, []byte(k), 0o600); err != nil { // half of a key is none
+		return fmt.Errorf("write cache record: %w", err)
+	}
+	return nil
+}
+
+// LastOf is the key of the step of a shape that ran last; empty if none is known.
+func (c *Cache) LastOf(shape Key) Key {
+	raw, err := os.ReadFile(c.path(shapes, shape))
+	if k := Key(raw); err == nil && k.Validate() == nil {
+		return k
+	}
+	return ""
 }
 
 // Lock takes a lock that all processes with this store share, and returns the function that releases it. If the context

@@ -47,9 +47,12 @@ type copying struct {
 	before string
 }
 
-func (c *copying) shape() *cache.KeyBuilder {
+func (c *copying) shape() *cache.KeyBuilder { return c.describe(c.room.Inputs.Roots.NewKey("copy")) }
+
+// describe adds to a key all that is known before any file is looked at.
+func (c *copying) describe(k *cache.KeyBuilder) *cache.KeyBuilder {
 	op := c.op
-	k := c.room.Inputs.Roots.NewKey("copy").Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
+	k.Add("dest", op.Dest).Add("chown", op.Chown).Add("chmod", op.Chmod)
 	k.Add("unpack", strconv.FormatBool(op.Unpack)).Add("sources", op.Sources...).Add("from",
 		strconv.Itoa(int(op.From.Kind)))
 	k.Add("link", strconv.FormatBool(op.Link)).Add("parents", strconv.FormatBool(op.Parents)).Add("excludes",
@@ -94,6 +97,32 @@ func (c *copying) contentKey(ctx context.Context, below cache.ContentID) (cache.
 func (c *copying) stageKey(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 	id, err := c.in.Identity(ctx)
 	return c.above(below).Add("stage", id).Key(), err
+}
+
+// Recipe is that of [rootfs.Described].
+func (c *copying) Recipe(ctx context.Context, below *cache.ContentID) (*cache.Recipe, error) {
+	k := c.describe(c.room.Inputs.Roots.NewRecipe("copy"))
+	if below == nil {
+		return k.Recipe(nil), nil
+	}
+	if !c.op.Link {
+		k.Add("below", string(*below))
+	}
+	list, err := c.content.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	contents, err := c.fetched.key(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, content := range contents {
+		k.Note("fetched", c.fetched[i].Text, content)
+	}
+	if list == nil {
+		return k.Recipe(nil), nil
+	}
+	return k.Recipe(map[string]string{c.in.Name(): list.Text()}), nil
 }
 
 // watched tells that files are copied that can change meanwhile: those of a local context.

@@ -26,6 +26,8 @@ type copyDigest struct {
 	done   bool
 	digest string
 	err    error
+	// listing names the files, if somebody has asked for that; all that is not local is listed.
+	listing *source.Listing
 
 	copiesMu sync.Mutex
 	copies   map[string]copiedFile
@@ -39,29 +41,40 @@ type copiedFile struct {
 
 // get gives the digest, which the first call makes.
 func (c *copyDigest) get(ctx context.Context) (string, error) {
-	return c.make(ctx, 0)
+	return c.make(ctx, 0, !c.in.Local())
 }
 
-// begin makes the digest as far as it needs no large file.
+// list names the files that the digest is about; nil if there are none.
+func (c *copyDigest) list(ctx context.Context) (*source.Listing, error) {
+	_, err := c.make(ctx, 0, true)
+	return c.listing, err
+}
+
+// begin makes the digest and the listing as far as they need no large file.
 func (c *copyDigest) begin(ctx context.Context) {
 	skipFrom := int64(layer.LargeFileSize)
 	if c.whole {
 		skipFrom = 0
 	}
-	_, _ = c.make(ctx, skipFrom) // get returns the error
+	_, _ = c.make(ctx, skipFrom, true) // get returns the error
 }
 
-func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
+func (c *copyDigest) make(ctx context.Context, skipFrom int64, listed bool) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done || len(c.query.Patterns) == 0 {
+	if c.done && (!listed || c.listing != nil || c.err != nil) || len(c.query.Patterns) == 0 {
 		return c.digest, c.err
 	}
-	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom}, source.Digest)
+	var list *source.Listing
+	if listed {
+		list = new(source.Listing)
+	}
+	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom, Listing: list},
+		source.Digest)
 	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // the next call makes it
 		return "", err
 	}
-	c.done, c.digest, c.err = true, d, err
+	c.done, c.digest, c.err, c.listing = true, d, err, list
 	return d, err
 }
 

@@ -18,8 +18,10 @@ type workdir struct {
 	op    *plan.Workdir
 }
 
-func (w workdir) shape() *cache.KeyBuilder {
-	return w.roots.NewKey("workdir").Add("path", w.op.Path).Add("user", w.op.User)
+func (w workdir) shape() *cache.KeyBuilder { return w.describe(w.roots.NewKey("workdir")) }
+
+func (w workdir) describe(k *cache.KeyBuilder) *cache.KeyBuilder {
+	return k.Add("path", w.op.Path).Add("user", w.op.User)
 }
 
 func (w workdir) Shape() rootfs.Shape { return rootfs.Shape{Key: w.shape().Key()} }
@@ -28,6 +30,15 @@ func (w workdir) Keys() []rootfs.KeyFunc {
 	return []rootfs.KeyFunc{func(_ context.Context, below cache.ContentID) (cache.Key, error) {
 		return w.shape().Add("below", string(below)).Key(), nil
 	}}
+}
+
+// Recipe is that of [rootfs.Described].
+func (w workdir) Recipe(_ context.Context, below *cache.ContentID) (*cache.Recipe, error) {
+	k := w.describe(w.roots.NewRecipe("workdir"))
+	if below != nil {
+		k.Add("below", string(*below))
+	}
+	return k.Recipe(nil), nil
 }
 
 func (w workdir) Exec(ctx context.Context, t *rootfs.Staged) error {

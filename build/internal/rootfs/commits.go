@@ -27,6 +27,7 @@ type commits struct {
 	fail      func(s *plan.Step, err error) error
 	sealed    func(s *plan.Step, l cache.Layer)
 	noted     func(s *plan.Step, shape, key cache.Key)
+	teller    Teller
 	// group has the commits that run; their first failure ends the build.
 	group errgroup.Group
 }
@@ -177,9 +178,18 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 	if stable, err := c.work.Stable(ctx); err != nil || !stable {
 		return err
 	}
-	for _, makeKey := range c.work.Keys() {
-		key, err := makeKey(ctx, c.target.Below.content)
+	below := c.target.Below.content
+	if d, ok := c.work.(Described); ok {
+		recipe, err := d.Recipe(ctx, &below)
 		if err != nil {
+			return err
+		}
+		rec.Recipe = recipe
+	}
+	var key cache.Key
+	for _, makeKey := range c.work.Keys() {
+		var err error
+		if key, err = makeKey(ctx, below); err != nil {
 			return err
 		}
 		if err := c.into.record(key, c.target.Below, rec); err != nil {
@@ -187,7 +197,10 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 		}
 		c.note(c.target.Step, c.shape, key)
 	}
-	return c.results.cache.MarkSeen(c.shape)
+	if c.teller != nil {
+		c.teller.Recorded(c.target.Step, key)
+	}
+	return c.results.cache.MarkSeen(c.shape, key)
 }
 
 // note reports that the result of a step is in the cache.

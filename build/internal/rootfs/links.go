@@ -35,16 +35,16 @@ func (l links) record(key cache.Key, below *Root, rec cache.Record) error {
 
 // find gives the root that a linked step makes on top of a sealed root, nil if the cache has none. If the layer is on
 // another parent, it is also put on this one.
-func (l links) find(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
-	if r, err := l.results.find(ctx, below, linkKey(key, below.Top())); r != nil || err != nil {
-		return r, err
+func (l links) find(ctx context.Context, below *Root, key cache.Key) (*Root, *cache.Record, error) {
+	if r, rec, err := l.results.find(ctx, below, linkKey(key, below.Top())); r != nil || err != nil {
+		return r, rec, err
 	}
 	rec := l.get(key)
 	if rec == nil || rec.Layer == nil {
 		return l.arrivals.find(ctx, below, key)
 	}
 	if err := l.arrivals.bring(ctx, below); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// No lock is held, since making the links takes a while. If another build does the same meanwhile, both layers have
 	// the same stream, and the store keeps the one that is ready first for both builds.
@@ -53,12 +53,15 @@ func (l links) find(ctx context.Context, below *Root, key cache.Key) (*Root, err
 		return l.arrivals.find(ctx, below, key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("link layer %s: %w", rec.Layer.ID, err)
+		return nil, nil, fmt.Errorf("link layer %s: %w", rec.Layer.ID, err)
+	}
+	if moved.Recipe, err = l.cache.Recipe(key); err != nil {
+		moved.Recipe = nil // it is for people only
 	}
 	if err := l.record(key, below, moved); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return l.root(ctx, below, &moved), nil
+	return l.root(ctx, below, &moved), &moved, nil
 }
 
 // putOn makes a layer on top of a sealed root with the same files as the record's layer, which has another parent.

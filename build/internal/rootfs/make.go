@@ -31,10 +31,12 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 			end()
 		}
 	}()
+	cause, key := m.cause(), cache.Key("")
 	if m.mayBeCached() && m.seen(ctx) {
-		if r, err = m.find(ctx); r != nil || err != nil {
+		if r, key, err = m.find(ctx); r != nil || err != nil {
 			return r, r != nil, err
 		}
+		cause = NoRecord
 	}
 	if m.shape.Awaited {
 		flight, another, err := b.flights.Begin(ctx, m.inTheAir())
@@ -43,11 +45,12 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 		}
 		end = func() { flight.End(); m.turn.End() }
 		if another {
-			if r, err = m.find(ctx); r != nil || err != nil {
+			if r, key, err = m.find(ctx); r != nil || err != nil {
 				return r, r != nil, err
 			}
 		}
 	}
+	m.missed(ctx, cause, key)
 	started := time.Now()
 	t, r, err := m.do(ctx)
 	if err != nil {
@@ -97,15 +100,19 @@ func (m making) records() records {
 	return m.roots.results
 }
 
-// find takes the step's root from the cache; nil if that hasn't got it.
-func (m making) find(ctx context.Context) (*Root, error) {
-	r, key, err := lookUp(ctx, m.records(), m.below, m.work.Keys())
-	if r == nil || err != nil {
-		return r, err
+// find takes the step's root from the cache; nil if that hasn't got it. The key is the one by which it was found, or
+// was looked up last.
+func (m making) find(ctx context.Context) (*Root, cache.Key, error) {
+	got, err := lookUp(ctx, m.records(), m.below, m.work.Keys())
+	if got.root == nil || err != nil {
+		return nil, got.key, err
 	}
 	m.roots.cached.Add(1)
-	m.roots.commits.note(m.step, m.shape.Key, key)
-	return m.found(r), m.roots.Cache.MarkSeen(m.shape.Key)
+	m.roots.commits.note(m.step, m.shape.Key, got.key)
+	if to := m.roots.Teller; to != nil {
+		to.Hit(m.step, Hit{Shape: m.shape.Key, Key: got.key, Record: *got.rec})
+	}
+	return m.found(got.root), got.key, m.roots.Cache.MarkSeen(m.shape.Key, "")
 }
 
 // found is a root of the cache as one of this step's own, whose steps can be told from those below.
@@ -159,19 +166,25 @@ func (m making) do(ctx context.Context) (*Staged, *Root, error) {
 	return t, r, nil
 }
 
-// lookUp returns the root that there is a record of, and the record's key; nil if there is none.
-func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (*Root, cache.Key, error) {
+// lookedUp is what there is a record of under a key, or nothing.
+type lookedUp struct {
+	root *Root
+	rec  *cache.Record
+	key  cache.Key
+}
+
+// lookUp finds the root that there is a record of under one of the keys.
+func lookUp(ctx context.Context, made records, below *Root, keys []KeyFunc) (got lookedUp, err error) {
 	if err := below.Wait(ctx); err != nil {
-		return nil, "", err
+		return got, err
 	}
 	for _, makeKey := range keys {
-		key, err := makeKey(ctx, below.content)
-		if err != nil {
-			return nil, "", err
+		if got.key, err = makeKey(ctx, below.content); err != nil {
+			return got, err
 		}
-		if r, err := made.find(ctx, below, key); r != nil || err != nil {
-			return r, key, err
+		if got.root, got.rec, err = made.find(ctx, below, got.key); got.root != nil || err != nil {
+			return got, err
 		}
 	}
-	return nil, "", nil
+	return got, nil
 }

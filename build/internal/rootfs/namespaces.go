@@ -4,10 +4,17 @@ import (
 	"context"
 	"sync"
 
+	"github.com/cooperbuild/cooper/build/internal/rootfs/builder"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/userns"
 )
+
+// Identity says which user builds.
+type Identity = builder.Identity
+
+// StepNS says in which user namespace RUN steps run.
+type StepNS = builder.StepNS
 
 // NS is the user namespace of a RUN step below cooper's own.
 type NS = snapshot.NS

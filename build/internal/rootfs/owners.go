@@ -82,7 +82,7 @@ func (o *owners) check(ctx context.Context, r *Root, m *userns.Mapping) error {
 			return err
 		}
 		if !missing.Empty() {
-			return o.identity.outsider(ctx, path, *m, missing)
+			return o.identity.Outsider(ctx, path, *m, missing)
 		}
 	}
 	r.fits.Store(true)

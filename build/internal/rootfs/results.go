@@ -11,8 +11,8 @@ import (
 
 // records keep the results of steps on sealed roots, and find them again.
 type records interface {
-	// find gives the root that the step of a key makes on the root below; nil if there is no record of it.
-	find(ctx context.Context, below *Root, key cache.Key) (*Root, error)
+	// find gives the root that the step of a key makes on the root below, and the record; nil if there is none.
+	find(ctx context.Context, below *Root, key cache.Key) (*Root, *cache.Record, error)
 	// record keeps the result that the step of a key had on the root below.
 	record(key cache.Key, below *Root, rec cache.Record) error
 }
@@ -44,10 +44,10 @@ func fresh(rec *cache.Record, ttl time.Duration) *cache.Record {
 var _ records = results{}
 
 // find gives the root of the record under a key.
-func (f results) find(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
+func (f results) find(ctx context.Context, below *Root, key cache.Key) (*Root, *cache.Record, error) {
 	if rec := f.get(key); rec != nil {
 		if r := f.root(ctx, below, rec); r != nil {
-			return r, nil
+			return r, rec, nil
 		}
 	}
 	return f.arrivals.find(ctx, below, key)

@@ -48,6 +48,8 @@ type Options struct {
 	// Noted is called for each step whose result is in the cache or has just been put there, with the keys of its shape
 	// and of the record. It may be nil.
 	Noted func(s *plan.Step, shape, key cache.Key)
+	// Teller is told what becomes of each step; nil: nobody is.
+	Teller Teller
 	// Sealed is called for each layer that a step has made, once it is in the store. It must not block. It may be nil.
 	Sealed func(s *plan.Step, l cache.Layer)
 }
@@ -88,7 +90,7 @@ func New(o Options) *Roots {
 		commits: &commits{
 			reader:  reading.Reader{Date: o.Date, Sums: &layer.Sums{}, Progress: o.Progress, Shown: o.Shown},
 			results: found, snapshots: snapshots, cleanups: ends, space: o.Space, fail: o.Fail, sealed: o.Sealed,
-			noted: o.Noted,
+			noted: o.Noted, teller: o.Teller,
 		},
 	}
 }
@@ -138,6 +140,11 @@ func (b *Roots) CheckStill(r *Root) error { return b.snapshots.CheckStill(r.Top(
 // NewKey starts a cache key with the parts that all steps of this build have in common.
 func (b *Roots) NewKey(kind string) *cache.KeyBuilder {
 	return addDate(cache.NewKey(kind), b.Date)
+}
+
+// NewRecipe is NewKey for a key whose parts are kept.
+func (b *Roots) NewRecipe(kind string) *cache.KeyBuilder {
+	return addDate(cache.NewKey(kind).Recorded(), b.Date)
 }
 
 // addDate adds the date to a key, so that layers made with another date are others.

@@ -60,16 +60,16 @@ func newArrivals(o Options, own *owners) *arrivals {
 }
 
 // find gives the root that a shared cache's record describes on top of a sealed root; nil: there is none.
-func (a *arrivals) find(ctx context.Context, below *Root, key cache.Key) (*Root, error) {
+func (a *arrivals) find(ctx context.Context, below *Root, key cache.Key) (*Root, *cache.Record, error) {
 	if a.shared == nil {
-		return nil, nil //nolint:nilnil // no root is an answer
+		return nil, nil, nil
 	}
 	rec := fresh(a.shared.Find(ctx, key), a.ttl)
 	if rec == nil {
-		return nil, nil //nolint:nilnil // no root is an answer
+		return nil, nil, nil
 	}
 	if rec.Layer == nil {
-		return below, a.cache.Put(key, *rec)
+		return below, rec, a.cache.Put(key, *rec)
 	}
 	here := *rec
 	here.Layer = &cache.Layer{ID: store.LayerID(below.Top(), rec.Layer.DiffID), Parent: below.Top(),
@@ -79,9 +79,9 @@ func (a *arrivals) find(ctx context.Context, below *Root, key cache.Key) (*Root,
 	r.own, r.absent = here.Layer, &absent{key: key, rec: here}
 	if have, ok := a.store.UseLayer(ctx, here.Layer.ID, here.Layer.Parent); ok {
 		a.owners.note(have)
-		return r, a.cameAll(r)
+		return r, rec, a.cameAll(r)
 	}
-	return r, nil
+	return r, rec, nil
 }
 
 // bring has all layers of a root in the store when it returns.

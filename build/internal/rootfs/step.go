@@ -24,6 +24,14 @@ type Work interface {
 	Stable(ctx context.Context) (bool, error)
 }
 
+// Described is a Work that can say what its keys are made of.
+type Described interface {
+	Work
+	// Recipe is that of the last of Keys on a root with the content ID below; nil: that of the shape, for which no file is
+	// read.
+	Recipe(ctx context.Context, below *cache.ContentID) (*cache.Recipe, error)
+}
+
 // Shape is the part of a step's key that is known before the root below has its content ID.
 type Shape struct {
 	Key cache.Key

@@ -70,9 +70,12 @@ type work struct {
 	before string
 }
 
-func (w *work) shape() *cache.KeyBuilder {
+func (w *work) shape() *cache.KeyBuilder { return w.describe(w.room.Inputs.Roots.NewKey("run")) }
+
+// describe adds to a key all that is known before any file is looked at.
+func (w *work) describe(k *cache.KeyBuilder) *cache.KeyBuilder {
 	r, op := w.room, w.call.op
-	k := r.Inputs.Roots.NewKey("run").Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
+	k.Add("args", op.Args...).Add("env", op.Env...).Add("cwd", op.Cwd).Add("user", op.User)
 	k.Add("network", stepnet.Key(w.call.network)).Add("platform", platforms.Format(op.Platform))
 	if key := r.Inputs.Roots.Identity.Key(); key != "" { // a step can see its ID map
 		k.Add("userns", key)
@@ -105,10 +108,22 @@ func (w *work) Keys() []rootfs.KeyFunc { return []rootfs.KeyFunc{w.key} }
 
 func (w *work) key(ctx context.Context, below cache.ContentID) (cache.Key, error) {
 	k := w.shape().Add("below", string(below))
-	if err := w.room.addMountContent(ctx, k, w.call.op, w.call.done); err != nil {
+	if err := w.room.addMountContent(ctx, k, w.call, nil); err != nil {
 		return "", err
 	}
 	return k.Key(), nil
+}
+
+// Recipe is that of [rootfs.Described].
+func (w *work) Recipe(ctx context.Context, below *cache.ContentID) (*cache.Recipe, error) {
+	k := w.describe(w.room.Inputs.Roots.NewRecipe("run"))
+	if below == nil {
+		return k.Recipe(nil), nil
+	}
+	k.Add("below", string(*below))
+	files := map[string]string{}
+	err := w.room.addMountContent(ctx, k, w.call, files)
+	return k.Recipe(files), err
 }
 
 func (w *work) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
@@ -132,22 +147,30 @@ func (w *work) Stable(ctx context.Context) (bool, error) {
 	return after == w.before, err
 }
 
-// addMountContent adds the content that bind mounts show to the key. By design it doesn't add that of cache mounts.
-func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, op *plan.Run,
-	done func(*plan.Step) *rootfs.Root) error {
-	for _, m := range op.Mounts {
+// addMountContent adds the content that bind mounts show to the key, and lists the files of contexts in files unless
+// that is nil. By design it doesn't add the content of cache mounts.
+func (r *Room) addMountContent(ctx context.Context, k *cache.KeyBuilder, c runCall, files map[string]string) error {
+	for _, m := range c.op.Mounts {
 		if m.Type != plan.MountBind {
 			continue
 		}
-		in := r.Inputs.Of(m.From, done)
+		in := r.Inputs.Of(m.From, c.done)
 		id, err := in.Identity(ctx)
 		if err == nil && in.Local() {
-			id, err = in.Digest(ctx, []string{m.Source}, source.Digest)
+			o := source.DigestOptions{Query: source.Query{Patterns: []string{m.Source}}}
+			if files != nil {
+				o.Listing = new(source.Listing)
+			}
+			id, err = in.DigestOf(ctx, o, source.Digest)
+			if files != nil && err == nil {
+				files[in.Name()+" at "+m.Target] = o.Listing.Text()
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 		k.Add("bind", id)
+		k.Note("shown", in.Name()+" at "+m.Target, id)
 	}
 	return nil
 }

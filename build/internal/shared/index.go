@@ -53,7 +53,12 @@ type record struct {
 	Used    time.Time     `json:"used"`
 	// Step is the step's text, for people.
 	Step string `json:"step,omitempty"`
+	// Recipe says what the key was made of, as [cache.Recipe.Pack] writes it; nil: nobody knows.
+	Recipe []byte `json:"recipe,omitempty"`
 }
+
+// maxRecipe is the size in bytes of the longest recipe of a record.
+const maxRecipe = 4 << 10
 
 // layer is a layer and the blob that it is in.
 type layer struct {
@@ -113,6 +118,7 @@ func (r record) cached() *cache.Record {
 	if r.Layer != nil {
 		c.Layer = &cache.Layer{DiffID: r.Layer.DiffID, Size: r.Layer.Size}
 	}
+	c.Recipe = cache.UnpackRecipe(r.Recipe)
 	return c
 }
 

@@ -197,21 +197,25 @@ func (r *Room) Seen(ctx context.Context, shape cache.Key) (seen bool) {
 
 // Find is that of [rootfs.Shared].
 func (r *Room) Find(ctx context.Context, key cache.Key) *cache.Record {
-	if found := r.find(ctx, key); found != nil {
-		return found.cached()
+	found, from := r.findIn(ctx, key)
+	if found == nil {
+		return nil
 	}
-	return nil
+	rec := found.cached()
+	rec.From = from
+	return rec
 }
 
-func (r *Room) find(ctx context.Context, key cache.Key) (found *record) {
-	r.each(ctx, func(_ *source, x *index) bool {
+// findIn gives the record under a key, and the place that has it.
+func (r *Room) findIn(ctx context.Context, key cache.Key) (found *record, from string) {
+	r.each(ctx, func(s *source, x *index) bool {
 		rec, ok := x.Records[key]
 		if ok {
-			found = &rec
+			found, from = &rec, s.spec.Where()
 		}
 		return ok
 	})
-	return found
+	return found, from
 }
 
 // Bring is that of [rootfs.Shared].

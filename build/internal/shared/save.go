@@ -126,6 +126,11 @@ func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o 
 			continue // it was removed meanwhile
 		}
 		one := record{Shape: m.Shape, Content: rec.Content, Created: rec.Created, Took: rec.Took, Used: now, Step: rec.Step}
+		if recipe, err := o.Records.Recipe(key); err == nil {
+			one.Recipe = recipe.Pack(maxRecipe)
+		} else if known, _ := r.findIn(ctx, key); known != nil {
+			one.Recipe = known.Recipe
+		}
 		if rec.Layer != nil {
 			one.Layer = &layer{DiffID: rec.Layer.DiffID, Size: rec.Layer.Size}
 			wanted[rec.Layer.DiffID] = append(wanted[rec.Layer.DiffID], key)

@@ -39,14 +39,18 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 		return err
 	}
 
-	if out.sum, err = d.withXattrs(fd, out.sum); err != nil || d.options.Cache == nil {
+	data := out.sum
+	if out.sum, err = d.withXattrs(fd, data); err != nil {
 		return err
+	}
+	if out.mark = markOf(data, out.sum); d.options.Cache == nil {
+		return nil
 	}
 	if err := unix.Fstat(fd, &after); err != nil {
 		return err
 	}
 	if cacheKey(&st) == cacheKey(&after) {
-		d.options.Cache.insert(&st, out.sum, began)
+		d.options.Cache.insert(&st, fileSum{out.sum, out.mark}, began)
 	}
 
 	return nil
@@ -60,7 +64,7 @@ func (d *digester) unread(out *hashEntry, st *unix.Stat_t) bool {
 	}
 	if sum, ok := d.options.Cache.lookup(st); ok {
 		d.attributes(out, st)
-		out.sum = sum
+		out.sum, out.mark = sum.sum, sum.mark
 		return true
 	}
 	if _, known := d.options.Known.lookup(st); known || d.options.SkipFrom == 0 || st.Size < d.options.SkipFrom {

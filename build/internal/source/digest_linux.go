@@ -37,6 +37,8 @@ type DigestOptions struct {
 	SkipFrom int64
 	// Owners, if not nil, is told the owner of each file, by one goroutine at a time. Only Fingerprint does so.
 	Owners func(uid, gid uint32)
+	// Listing, if not nil, keeps what is digested. Only Digest fills it, and only when it succeeds.
+	Listing *Listing
 	// Workers limits concurrency; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }
@@ -61,6 +63,7 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 
 	d := &digester{options: o, ended: func() error { return context.Cause(ctx) }}
 	top := &dirHash{}
+	var tops []listedTop
 	for n, item := range sel.Items {
 		if err := d.ended(); err != nil {
 			return "", err
@@ -70,6 +73,9 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 			return "", err
 		}
 		if entry != nil {
+			if o.Listing != nil {
+				tops = append(tops, listedTop{item.Path, *entry})
+			}
 			// The name begins with the source's number, since the order counts: a later source replaces files of an earlier one.
 			entry.name = fmt.Sprintf("%08x/%s", n, entry.name)
 			top.entries = append(top.entries, *entry)
@@ -78,6 +84,9 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 
 	if d.skipped.Load() {
 		return "", ErrSkipped
+	}
+	if o.Listing != nil {
+		o.Listing.tops = tops
 	}
 	sum := top.sum()
 	return digest.Digest("blake3:" + hex.EncodeToString(sum[:])), nil
@@ -95,6 +104,9 @@ type hashEntry struct {
 	uid  uint32
 	gid  uint32
 	sum  hashSum
+	mark contentMark
+	// dir is the directory itself, if a Listing keeps it.
+	dir *dirHash
 }
 
 // dirHash collects the entries of a directory until it can be digested.
@@ -180,7 +192,9 @@ func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) 
 	if err := Walk(ctx, tree, d); err != nil {
 		return nil, err
 	}
-	return &hashEntry{kind: unix.DT_DIR, sum: top.sum()}, nil
+	self := &hashEntry{kind: unix.DT_DIR, sum: top.sum()}
+	d.kept(self, top)
+	return self, nil
 }
 
 // Enter implements Visitor.
@@ -218,8 +232,17 @@ func (d *digester) Leave(dir *dirHash, complete bool) error {
 		return nil
 	}
 	dir.self.sum = dir.sum()
+	d.kept(&dir.self, dir)
 	dir.parent.add(dir.self)
 	return nil
+}
+
+// kept keeps a directory that is done for the listing.
+func (d *digester) kept(self *hashEntry, dir *dirHash) {
+	if l := d.options.Listing; l != nil {
+		l.keep(dir)
+		self.dir = dir
+	}
 }
 
 // attributes sets the mode and, with WithOwner, the owner.

@@ -202,11 +202,11 @@ func TestStatCacheDropsWhatIsntUsed(t *testing.T) {
 				t.Fatalf("after %d saves the entry in use is lost", n)
 			}
 		}
-		c.insert(st(n), hashSum{byte(n)}, time.Now())
+		c.insert(st(n), fileSum{sum: hashSum{byte(n)}}, time.Now())
 		check(t, c.Save(t.Context()))
 	}
 	c := OpenStatCache(path)
-	if sum, ok := c.lookup(st(0)); !ok || sum != (hashSum{}) {
+	if sum, ok := c.lookup(st(0)); !ok || sum.sum != (hashSum{}) {
 		t.Error("the entry in use is lost")
 	}
 	if _, ok := c.lookup(st(5)); ok {

@@ -47,8 +47,22 @@ type StatCache struct {
 	known *statPages
 
 	mu    sync.Mutex
-	fresh map[statKey]hashSum
+	fresh map[statKey]fileSum
 }
+
+// fileSum is the digest of a file with its attributes, and the mark of its content.
+type fileSum struct {
+	sum  hashSum
+	mark contentMark
+}
+
+// sumIn is the digest in a record.
+func sumIn(record []byte) fileSum {
+	return fileSum{hashSum(record[keySize:]), contentMark(record[markAt:])}
+}
+
+// markAt is where in a record the mark is.
+const markAt = keySize + 32 + 4
 
 // statKey is the key of a record, in the encoding of the file.
 type statKey [keySize]byte
@@ -56,7 +70,7 @@ type statKey [keySize]byte
 // OpenStatCache gives the cache in the file at path, which is read at the first look-up. A missing or damaged file
 // counts as empty.
 func OpenStatCache(path string) *StatCache {
-	return &StatCache{path: path, fresh: map[statKey]hashSum{}}
+	return &StatCache{path: path, fresh: map[statKey]fileSum{}}
 }
 
 func cacheKey(st *unix.Stat_t) (key statKey) {
@@ -69,9 +83,9 @@ func cacheKey(st *unix.Stat_t) (key statKey) {
 }
 
 // lookup gives the digest of the file with the attributes st; ok is false if the cache doesn't have it.
-func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
+func (c *StatCache) lookup(st *unix.Stat_t) (fileSum, bool) {
 	if c == nil {
-		return hashSum{}, false
+		return fileSum{}, false
 	}
 	c.load.Do(c.read)
 	key := cacheKey(st)
@@ -85,7 +99,7 @@ func (c *StatCache) lookup(st *unix.Stat_t) (hashSum, bool) {
 }
 
 // insert adds the digest of a file, unless the file changed less than racyTime before began, when reading it began.
-func (c *StatCache) insert(st *unix.Stat_t, sum hashSum, began time.Time) {
+func (c *StatCache) insert(st *unix.Stat_t, sum fileSum, began time.Time) {
 	if c == nil {
 		return
 	}
@@ -189,7 +203,7 @@ func (c *StatCache) generation() uint32 {
 func (c *StatCache) merged() *StatCache {
 	latest := OpenStatCache(c.path)
 	latest.load.Do(latest.read)
-	add := func(key statKey, sum hashSum) {
+	add := func(key statKey, sum fileSum) {
 		if _, ok := latest.known.use(key); !ok {
 			latest.fresh[key] = sum
 		}
@@ -197,7 +211,7 @@ func (c *StatCache) merged() *StatCache {
 	records, used := c.known.all()
 	for n, record := range records {
 		if used[n] {
-			add(statKey(record), hashSum(record[keySize:]))
+			add(statKey(record), sumIn(record))
 		}
 	}
 	for key, sum := range c.fresh {
@@ -212,8 +226,8 @@ func (c *StatCache) encode(generation uint32) []byte {
 	records := make([][]byte, 0, len(known)+len(c.fresh))
 	for n, record := range known {
 		if used[n] {
-			record = binary.BigEndian.AppendUint32(slices.Clone(record[:keySize+32]), generation)
-			record = append(record, 0, 0, 0, 0)
+			mark := record[markAt:]
+			record = append(binary.BigEndian.AppendUint32(slices.Clone(record[:keySize+32]), generation), mark...)
 		}
 		if generation-lastUse(record) <= maxUnused {
 			records = append(records, record)
@@ -221,9 +235,9 @@ func (c *StatCache) encode(generation uint32) []byte {
 	}
 
 	for key, sum := range c.fresh {
-		record := append(append(make([]byte, 0, recordSize), key[:]...), sum[:]...)
+		record := append(append(make([]byte, 0, recordSize), key[:]...), sum.sum[:]...)
 		record = binary.BigEndian.AppendUint32(record, generation)
-		records = append(records, append(record, 0, 0, 0, 0))
+		records = append(records, append(record, sum.mark[:]...))
 	}
 
 	if len(records) > maxRecords {

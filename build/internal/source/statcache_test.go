@@ -26,7 +26,7 @@ func known(t *testing.T, path string, n int) (got []int) {
 	c := OpenStatCache(path)
 	for i := range n {
 		switch sum, ok := c.lookup(oldFile(i)); {
-		case ok && sum != hashSum{byte(i)}:
+		case ok && sum.sum != hashSum{byte(i)}:
 			t.Errorf("file %d has the digest %x", i, sum)
 		case ok:
 			got = append(got, i)
@@ -41,7 +41,7 @@ func TestWhatOthersHaveSavedStays(t *testing.T) {
 	save := func(c *StatCache, files ...int) {
 		t.Helper()
 		for _, n := range files {
-			c.insert(oldFile(n), hashSum{byte(n)}, time.Now())
+			c.insert(oldFile(n), fileSum{sum: hashSum{byte(n)}}, time.Now())
 		}
 		check(t, c.Save(t.Context()))
 	}
@@ -74,8 +74,8 @@ func TestWhatOthersHaveSavedStays(t *testing.T) {
 func TestUsesCountWhicheverFileTheyAreFoundIn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stat")
 	first := OpenStatCache(path)
-	first.insert(oldFile(0), hashSum{0}, time.Now())
-	first.insert(oldFile(1), hashSum{1}, time.Now())
+	first.insert(oldFile(0), fileSum{sum: hashSum{0}}, time.Now())
+	first.insert(oldFile(1), fileSum{sum: hashSum{1}}, time.Now())
 	check(t, first.Save(t.Context()))
 	long := OpenStatCache(path)
 	if _, ok := long.lookup(oldFile(0)); !ok {
@@ -83,10 +83,10 @@ func TestUsesCountWhicheverFileTheyAreFoundIn(t *testing.T) {
 	}
 	for n := range maxUnused {
 		c := OpenStatCache(path)
-		c.insert(oldFile(2+n), hashSum{byte(2 + n)}, time.Now())
+		c.insert(oldFile(2+n), fileSum{sum: hashSum{byte(2 + n)}}, time.Now())
 		check(t, c.Save(t.Context()))
 	}
-	long.insert(oldFile(200), hashSum{200}, time.Now())
+	long.insert(oldFile(200), fileSum{sum: hashSum{200}}, time.Now())
 	check(t, long.Save(t.Context()))
 	c := OpenStatCache(path)
 	if _, ok := c.lookup(oldFile(0)); !ok {
@@ -105,7 +105,7 @@ func TestManySaveAtOnce(t *testing.T) {
 	for n := range many {
 		group.Go(func() {
 			c := OpenStatCache(path)
-			c.insert(oldFile(n), hashSum{byte(n)}, time.Now())
+			c.insert(oldFile(n), fileSum{sum: hashSum{byte(n)}}, time.Now())
 			if err := c.Save(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -124,7 +124,7 @@ func TestASaveThatHasToWaitEndsWithItsContext(t *testing.T) {
 	check(t, err)
 	defer other.Close()
 	c := OpenStatCache(path)
-	c.insert(oldFile(0), hashSum{}, time.Now())
+	c.insert(oldFile(0), fileSum{sum: hashSum{}}, time.Now())
 	why := errors.New("the build has waited long enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
@@ -143,7 +143,7 @@ func TestOnlyPagesThatAreAskedForAreRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stat")
 	full := OpenStatCache(path)
 	for n := range files {
-		full.insert(oldFile(2*n), hashSum{byte(n), byte(n >> 8)}, time.Now())
+		full.insert(oldFile(2*n), fileSum{sum: hashSum{byte(n), byte(n >> 8)}}, time.Now())
 	}
 	check(t, full.Save(t.Context()))
 
@@ -164,7 +164,7 @@ func TestOnlyPagesThatAreAskedForAreRead(t *testing.T) {
 	for range 3 {
 		group.Go(func() {
 			for n := range files {
-				if sum, ok := c.lookup(oldFile(2 * n)); !ok || sum != (hashSum{byte(n), byte(n >> 8)}) {
+				if sum, ok := c.lookup(oldFile(2 * n)); !ok || sum.sum != (hashSum{byte(n), byte(n >> 8)}) {
 					t.Errorf("file %d has %x, %v", n, sum, ok)
 				}
 				if _, ok := c.lookup(oldFile(2*n + 1)); ok {
@@ -186,7 +186,7 @@ func TestOnlyPagesThatAreAskedForAreRead(t *testing.T) {
 	if _, ok := damaged.lookup(oldFile(0)); ok {
 		t.Error("a record is known after a page was found damaged")
 	}
-	damaged.insert(oldFile(1), hashSum{1}, time.Now())
+	damaged.insert(oldFile(1), fileSum{sum: hashSum{1}}, time.Now())
 	check(t, damaged.Save(t.Context()))
 	if got := known(t, path, 3); fmt.Sprint(got) != "[1]" {
 		t.Errorf("after a damaged file there are %v", got)

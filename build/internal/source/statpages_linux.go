@@ -14,7 +14,7 @@ import (
 // The cache file is a header and pages. The header is magic, generation (4 bytes), number of records (8) and the first
 // half of the BLAKE3 of that; a page is records, sorted by key through all pages, zeros where there are no more, and
 // the first half of the BLAKE3 of both. A record is device, inode, size, mtime, ctime (8 bytes each, times in ns),
-// digest (32), the generation it was last used in (4) and 4 bytes of padding. Numbers are big-endian.
+// digest (32), the generation it was last used in (4) and the mark of the content (4). Numbers are big-endian.
 const (
 	cacheMagic  = "cooperstat2\n"
 	cacheCounts = len(cacheMagic) + 4 + 8
@@ -117,16 +117,16 @@ func (s *statPages) find(key statKey) (record []byte, used *atomic.Bool) {
 }
 
 // use gives the digest under a key, and marks its record as used.
-func (s *statPages) use(key statKey) (sum hashSum, ok bool) {
+func (s *statPages) use(key statKey) (sum fileSum, ok bool) {
 	record, used := s.find(key)
 	if record == nil {
-		return hashSum{}, false
+		return fileSum{}, false
 	}
 	used.Store(true)
 	if s.generation-lastUse(record) > markEvery {
 		s.stale.Store(true)
 	}
-	return hashSum(record[keySize:]), true
+	return sumIn(record), true
 }
 
 // all gives all records, and tells of each whether it was used. A damaged file has none.

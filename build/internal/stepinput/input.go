@@ -52,6 +52,19 @@ func (in Input) For(ns rootfs.NS) Input {
 // Root is that of a stage or image; nil for a context.
 func (in Input) Root() *rootfs.Root { return in.root }
 
+// Name says for people what it is; empty for the main context.
+func (in Input) Name() string {
+	switch name := in.from.Name; {
+	case in.from.Kind == plan.InputStep:
+		return "stage " + name
+	case in.from.Kind == plan.InputImage:
+		return "image " + name
+	case name != "":
+		return "context " + name
+	}
+	return ""
+}
+
 // Local tells whether the files are those of a context on the host: they are filtered, can change while they are
 // looked at, and belong to nobody.
 func (in Input) Local() bool { return in.root == nil }

@@ -51,6 +51,7 @@ type Options struct {
 	speaks                     dialect.Dialect
 	noCacheFilter              []string
 	noCache, quiet, checkOnly  bool
+	explain                    bool
 	push, load                 bool
 	progress                   string
 	call, format               string
@@ -122,6 +123,8 @@ func (o *Options) register(cmd *cobra.Command) {
 		"format of the image in the store: oci or docker, whose HEALTHCHECK, ONBUILD and SHELL podman and buildah see "+
 			"(default $"+envFormat+", or else oci)")
 	f.BoolVar(&o.noCache, "no-cache", false, "run every step, whatever the cache has")
+	f.BoolVar(&o.explain, "explain", false,
+		"say why each step runs, or what spares it: the first thing that differs from the nearest earlier step")
 	f.IntVar(&o.jobs, "jobs", 0, "steps that may run at the same time (default: cooper chooses)")
 	f.StringSliceVar(&o.noCacheFilter, "no-cache-filter", nil,
 		"stage to run whatever the cache has, by name or number; may be repeated or STAGE,STAGE")
@@ -323,7 +326,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 	}
 	req := build.Request{
 		Context: contextDir, Dockerfile: command.First(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
-		NoCache: o.noCache, Fresh: o.freshStages(), Jobs: o.jobs,
+		NoCache: o.noCache, Explain: o.explain, Fresh: o.freshStages(), Jobs: o.jobs,
 	}
 	if len(o.files) > 1 {
 		req.Then = o.files[1:]

@@ -21,7 +21,8 @@ func newLsCmd(env command.Env) *cobra.Command {
 	var format string
 	var store build.StoreOptions
 	cmd := &cobra.Command{
-		Use: "ls [flags]", Aliases: []string{"list"}, Short: "List cache mounts: their IDs, sizes and when they were used last",
+		Use: "ls [flags]", Aliases: []string{"list"},
+		Short:   "List cache mounts: their IDs, sizes and when they were used last",
 		Example: "  cooper cache ls",
 		Args:    command.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -1,4 +1,5 @@
-package rootfs
+// Package builder says who builds: which user, in which user namespaces, and what to do about IDs that these leave out.
+package builder
 
 import (
 	"context"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/fileop"
 	"github.com/cooperbuild/cooper/build/internal/store/shift"
+	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/executor/joined"
 	"github.com/cooperbuild/cooper/userns"
 )
@@ -49,7 +51,7 @@ func (i Identity) Key() string {
 }
 
 // CheckPlace gives an error if the namespace of a step, or cooper's own, leaves out an owner (container IDs).
-func (i Identity) CheckPlace(ns NS, uid, gid uint32) error {
+func (i Identity) CheckPlace(ns snapshot.NS, uid, gid uint32) error {
 	for _, m := range []*userns.Mapping{ns.Mapping, i.Process} {
 		if m == nil {
 			continue
@@ -93,8 +95,8 @@ func (i Identity) ExplainUnmapped(ctx context.Context, err error) error {
 		uint64(e.ID)+1)
 }
 
-// outsider gives the error, with the remedy, for a file whose owner the map of RUN steps leaves out.
-func (i Identity) outsider(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
+// Outsider gives the error, with the remedy, for a file whose owner the map of RUN steps leaves out.
+func (i Identity) Outsider(ctx context.Context, path string, m userns.Mapping, missing userns.IDs) error {
 	if !i.Asked {
 		return fmt.Errorf("the owner of %q is outside the IDs that RUN steps have: %w\n"+
 			"hint: or build with --userns=host, where root of a step is root of the machine",
