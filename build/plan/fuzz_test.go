@@ -127,3 +127,40 @@ func processorTime(t *testing.T) time.Duration {
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+// FuzzMounts plans a RUN with a mount of any text: what comes of it has an absolute target and a type, or is an error
+// with a place.
+func FuzzMounts(f *testing.F) {
+	for _, text := range []string{
+		"type=bind,source=a,target=/b,rw", "type=cache,id=x,target=c,sharing=locked,uid=1,gid=2,mode=0755", "type=tmpfs,target=/t,size=1g",
+		"type=secret,id=s,env=S,required", "type=ssh,id=default,target=/x,mode=0600", "target=/x,from=base", "type=cache,target=$X",
+		"type=bind,target=/proc/../sys", "", ",=,", "type=secret,\"id=a,b\"",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file := "FROM scratch AS base\nARG X=/y\nRUN --mount=" + text + " [\"true\"]\n"
+		parsed, err := dockerfile.Parse("Dockerfile", []byte(file), dockerfile.Options{})
+		var g *plan.Graph
+		if err == nil {
+			g, err = plan.Make(t.Context(), parsed, options())
+		}
+		if err != nil {
+			if !errors.As(err, new(*dockerfile.Error)) {
+				t.Errorf("%q: %T %v", text, err, err)
+			}
+			return
+		}
+		for _, s := range g.Steps {
+			run, ok := s.Op.(*plan.Run)
+			if !ok {
+				continue
+			}
+			for _, m := range run.Mounts {
+				if m.Type == "" || m.Target != "" && !strings.HasPrefix(m.Target, "/") {
+					t.Errorf("%q: %+v", text, m)
+				}
+			}
+		}
+	})
+}
