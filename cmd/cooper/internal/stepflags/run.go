@@ -1,7 +1,6 @@
 package stepflags
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"os"
@@ -259,9 +258,4 @@ func (r *Run) Proxies(args map[string]*string) map[string]string {
 		}
 	}
 	return found
-}
-
-// csvFields splits KEY=VALUE,... as docker does: a field with a comma is in quotes.
-func csvFields(text string) ([]string, error) {
-	return csv.NewReader(strings.NewReader(text)).Read()
 }

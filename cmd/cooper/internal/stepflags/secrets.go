@@ -2,6 +2,7 @@ package stepflags
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,9 @@ type SecretFiles struct {
 // one, or the file ID.
 func parseSecret(text string) (secretSpec, error) {
 	var s secretSpec
-	fields, err := csvFields(text)
+	words := csv.NewReader(strings.NewReader(text))
+	words.LazyQuotes = true // a command may have quotes of its own
+	fields, err := words.Read()
 	if err != nil {
 		return s, command.Usagef("--secret %q: must be id=ID,src=FILE or id=ID,env=VARIABLE", text)
 	}

@@ -30,6 +30,7 @@ func TestSecretsAreReadInBothSpellings(t *testing.T) {
 		"id=not-set,type=env":        {"not-set", "", "not-set", ""},
 		"id=IN_ENV,cmd=echo x":       {"IN_ENV", "", "", "echo x"},
 		`id=a,"cmd=echo a,b"`:        {"a", "", "", "echo a,b"},
+		`id=a,cmd=echo "x" y`:        {"a", "", "", `echo "x" y`},
 		"id=a,cmd=x,src=f":           {},
 		"id=a,cmd=x,type=env":        {},
 		`ID=a,"src=with,comma"`:      {"a", "with,comma", "", ""},
