@@ -75,7 +75,10 @@ func TestNetworkHostIsTheCallers(t *testing.T) {
 
 func TestCapabilities(t *testing.T) {
 	b := newBox(t)
-	const all = "00000000a80425fb" // what container engines give
+	all := "00000000a80425fb" // what container engines give
+	if backEnd() != nil && !inside() {
+		all = "00000000a00425fb" // a runtime's step that is the machine's root makes no devices
+	}
 	const none = "0000000000000000"
 	for user, want := range map[string][]string{"root": {none, all, all, all, none},
 		"alice": {none, none, none, all, none}} {
@@ -121,6 +124,8 @@ func TestForbiddenThingsFail(t *testing.T) {
 		"list firmware":        "ls -A /sys/firmware | grep -q .",
 		"list cgroups":         "ls -d /sys/fs/cgroup/*/",
 		"device node":          "mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk",
+		"any device node":      "mknod /tmp/null c 1 3 && : </tmp/null",
+		"any node in /dev":     "mknod /dev/null2 c 1 3 && : </dev/null2",
 		"device node in /dev":  "mknod /dev/disk b 254 0 && head -c 1 /dev/disk",
 		"device node in shm":   "mknod /dev/shm/mem c 1 1 && head -c 1 /dev/shm/mem",
 		"process of the host":  "[ $(ls -d /proc/[0-9]* | wc -l) -gt 8 ]",

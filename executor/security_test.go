@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,6 +85,11 @@ func TestCapabilitiesCanBeChosen(t *testing.T) {
 		caps := executor.DefaultCaps&^drop | add
 		s := b.sh("grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2; grep -E '^Cap(Inh|Amb)' /proc/self/status | cut -f2")
 		s.Security.Caps = &caps
+		if backEnd() != nil && !inside() { // a runtime's step that is the machine's root makes no devices
+			n, err := strconv.ParseUint(test.want, 16, 64)
+			b.must(err)
+			test.want = fmt.Sprintf("%016x", n&^(1<<unix.CAP_MKNOD))
+		}
 		none := "0000000000000000"
 		if got, want := b.output(s), strings.Join([]string{test.want, test.want, test.want, none, none, ""},
 			"\n"); got != want {
@@ -247,5 +253,21 @@ func TestAConfinementThatTheMachineLacksIsAnError(t *testing.T) {
 		if backEnd() == nil && (err == nil || !strings.Contains(err.Error(), "ask for the "+what)) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestDeviceNodesOfTheImageAreNoDevices: crun mounts the root so that they would be.
+func TestDeviceNodesOfTheImageAreNoDevices(t *testing.T) {
+	if inside() {
+		return // nobody makes device nodes there
+	}
+	b := newBox(t)
+	for name, dev := range map[string]uint64{"lower": unix.Mkdev(1, 3), "deep/er": unix.Mkdev(1, 8), "whiteout": 0} {
+		b.must(os.MkdirAll(filepath.Dir(b.path("layer/tmp/"+name)), 0o755))
+		b.must(unix.Mknod(b.path("layer/tmp/"+name), unix.S_IFCHR|0o666, int(dev)))
+	}
+	s := b.sh("for n in lower deep/er; do dd if=/tmp/$n count=0 2>/dev/null && ls -l /tmp/$n | grep -q '1, *8' && echo opened $n; ln /tmp/$n /tmp/x 2>/dev/null && echo linked $n; done; true")
+	if got := b.output(s); backEnd() != nil && got != "" || strings.Contains(got, "opened") {
+		t.Errorf("%q", got)
 	}
 }

@@ -51,6 +51,7 @@ type BackEnd struct {
 	c       *container.Container
 	runtime step.Runtime
 	bundle  *bundle           // made by Prepare
+	devices []string          // paths of device nodes that are hidden from the step; Prepare finds them
 	ahead   []unix.SockFilter // denies what the runtime could not; Prepare sets it
 }
 
@@ -82,6 +83,9 @@ func (o *BackEnd) Prepare() (err error) {
 		return err
 	}
 	c.Step.Stdout, c.Step.Stderr = notFiles(c.Step.Stdout, c.Step.Stderr)
+	if o.devices, err = o.findDevices(); err != nil {
+		return err
+	}
 	if o.ahead, err = c.Filter.Ahead(); err != nil {
 		return err
 	}

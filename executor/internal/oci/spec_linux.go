@@ -48,7 +48,7 @@ func (o *BackEnd) config() spec.Container {
 	s := spec.Container{
 		Args: o.c.Step.Args, Env: o.c.Env, Cwd: o.c.Step.Cwd, Hostname: o.c.Hostname(), Root: rootDir,
 		User: spec.User{UID: o.c.User.UID, GID: o.c.User.GID},
-		Caps: (security.Set() & o.c.IDs.Permitted()).Names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
+		Caps: o.caps().Names(), Ambient: security.Insecure, NoNewPrivs: security.NoNewPrivs,
 		AppArmor: security.AppArmor, SELinux: security.SELinux,
 		ShmSize:      o.c.ShmSize(),
 		LoopbackOnly: o.c.Step.Network == step.NetworkNone, Sys: path.Join(o.bundle.at, sysDir),
@@ -83,6 +83,7 @@ func (o *BackEnd) config() spec.Container {
 		s.Masked = absolute(append(container.MaskedFiles(), container.MaskedDirs()...))
 		s.Locked = append(s.Locked, absolute(container.ReadOnlyPaths())...)
 	}
+	s.Masked = append(s.Masked, o.devices...)
 	s.Filter = o.c.Filter.Runtime()
 	return s
 }
