@@ -76,6 +76,9 @@ func hostileCases() []hostileCase {
 			file: "FROM base\nCOPY d /etc/\nRUN echo changed >/etc/hosts; echo changed >/etc/resolv.conf; true\n"},
 		{name: "heredoc onto a symlink", file: "FROM base\nRUN ln -s HOST /dir\nCOPY <<secret /dir/\nchanged\nsecret\n"},
 		{name: "device node", file: "FROM base\nRUN mknod /disk b 254 0 && head -c 1 /disk\n", fails: true},
+		{name: "labels that runtimes obey", file: "FROM base\nLABEL io.podman.annotations.seccomp=unconfined " +
+			"run.oci.keep_original_groups=1 run.oci.handler=krun io.podman.annotations.privileged=TRUE\n" +
+			"RUN grep -q '^Seccomp:.2' /proc/self/status && grep -q 'CapEff:.00000000a80425fb' /proc/self/status && ! unshare -U true\n"},
 		{name: "core pattern", file: "FROM base\nRUN echo changed >/proc/sys/kernel/core_pattern\n", fails: true},
 		{name: "whiteout name in the context", prepare: "mkdir d; echo x >d/.wh.passwd", file: "FROM base\nCOPY d /etc/\n",
 			fails: true},

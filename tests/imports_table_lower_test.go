@@ -85,7 +85,7 @@ func lowerRows() []importRule {
 			pkg: "executor/internal/oci", job: "the back end that has an OCI runtime run a step",
 			mayImport: "executor/emulator executor/internal/container executor/internal/inroot " +
 				"executor/internal/mounts executor/internal/rawproc executor/internal/script " +
-				"executor/internal/streams executor/overlay executor/spec executor/step",
+				"executor/internal/streams executor/overlay executor/spec executor/step userns",
 		},
 		{
 			pkg:       "executor/internal/ids",
