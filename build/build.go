@@ -77,7 +77,7 @@ func (e environment) build(ctx context.Context, set settings) (res Result, err e
 	contexts := inputs.New(set.inputs(e.asides), e.depot.Store)
 	defer func() { err = errors.Join(err, contexts.Close()) }()
 	places := shared.New(ctx, shared.Options{
-		From: set.sources(), To: set.CacheTo, Registry: e.session.Registry().Options(), Spool: e.spool,
+		From: set.sources(), To: set.CacheTo, Key: set.CacheKey, Registry: e.session.Registry().Options(), Spool: e.spool,
 		Pull: shared.Puller(e.depot.Pull, e.identity.Process), Progress: set.Progress, Shown: e.asides,
 		Nested: e.identity.Process != nil,
 	})

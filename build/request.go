@@ -56,7 +56,9 @@ type Request struct {
 	// CacheFrom are the places where results of steps are looked up that the store hasn't got, CacheTo those that get the
 	// results of this build's steps. CacheTTL is how old a result may be, in the store too; 0: as old as it is.
 	CacheFrom, CacheTo []sharedcache.Spec
-	CacheTTL           time.Duration
+	// CacheKey signs what is written to CacheTo, and only what it has signed is read; nil: nothing is signed.
+	CacheKey *sharedcache.Key
+	CacheTTL time.Duration
 	// Fresh are the stages, by name or number, that are run whatever the cache has.
 	Fresh []string
 	// Together has equal steps of builds that run at once in one session done once; nil: this build has nothing to do with

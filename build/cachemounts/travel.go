@@ -22,6 +22,8 @@ import (
 type Request struct {
 	// Place is where they go or come from.
 	Place sharedcache.Spec
+	// Key signs what is saved, and only what it has signed is loaded; nil: nothing is signed.
+	Key *sharedcache.Key
 	// IDs are those of the mounts; none: all.
 	IDs []string
 	// Replace has those come, too, that the store has, in place of these.
@@ -79,7 +81,7 @@ func within(ctx context.Context, s *session.Session, req Request,
 		return err
 	}
 	return errors.Join(do(d, shared.Options{
-		Registry: s.Registry().Options(), Progress: req.Progress, Shown: progress.NewAsides(req.Progress),
+		Key: req.Key, Registry: s.Registry().Options(), Progress: req.Progress, Shown: progress.NewAsides(req.Progress),
 		Nested: caller.Own() != nil, Spool: func() (*os.File, error) { return outfile.Unnamed(d.Store.Paths().Own) },
 	}), end())
 }

@@ -57,7 +57,8 @@ func hidden(text string) string {
 	fields := strings.Split(text, ",")
 	for i, field := range fields {
 		key, value, is := strings.Cut(field, "=")
-		if name := strings.ToLower(strings.Trim(key, " \"")); is && value != "" && strings.Contains(hiddenKeys, " "+name+" ") {
+		name := " " + strings.ToLower(strings.Trim(key, " \"")) + " "
+		if is && value != "" && strings.Contains(hiddenKeys, name) {
 			fields[i] = key + "=***"
 		}
 	}

@@ -133,7 +133,10 @@ func parse(text, flag string, writes bool) (all []Spec, err error) {
 		values[last] = value
 	}
 	s, err := place(values, writes)
-	return []Spec{s}, err
+	if err != nil {
+		return nil, err
+	}
+	return []Spec{s}, nil
 }
 
 // named is a repository that is given by its name alone, as podman does, and gets the steps of all stages.

@@ -82,7 +82,7 @@ func TestPlacesThatCannotBeAreRefusedByName(t *testing.T) {
 		{sharedcache.To, "type=local,dest=x,oci-mediatypes=false", "oci-mediatypes=false: must be true"},
 		{sharedcache.To, `type=local,"dest`, "--cache-to"},
 	} {
-		if got, err := c.read(c.from); err == nil || !strings.Contains(err.Error(), c.want) {
+		if got, err := c.read(c.from); err == nil || got != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, %v, not %s", c.from, got, err, c.want)
 		}
 	}

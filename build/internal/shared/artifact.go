@@ -2,6 +2,7 @@ package shared
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/registry/content"
+	"github.com/cooperbuild/cooper/build/sharedcache"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
@@ -32,10 +34,37 @@ type anything struct {
 	Config    ocispec.Descriptor   `json:"config"`
 	Layers    []ocispec.Descriptor `json:"layers"`
 	Manifests []ocispec.Descriptor `json:"manifests"`
+	// Annotations have the signature of the index.
+	Annotations map[string]string `json:"annotations"`
 }
 
-// readArtifact reads the index of the artifact that a manifest describes.
-func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descriptor) (*index, error) {
+// signature is the annotation of a manifest with the signature of the index, in base64.
+const signature = "org.cooperbuild.cache.signature"
+
+// signed is the text that is signed for an index.
+func signed(config ocispec.Descriptor) []byte {
+	return []byte("cooper cache index 1 " + config.Digest.String())
+}
+
+// errUnsigned is behind the errors about an index that the wanted key has not signed.
+var errUnsigned = errors.New("the index of the cache is not signed by the key of --cache-key")
+
+// checkSignature refuses what the key has not signed; nil accepts everything.
+func (m anything) checkSignature(key *sharedcache.Key) error {
+	if key == nil {
+		return nil
+	}
+	sum, err := base64.StdEncoding.DecodeString(m.Annotations[signature])
+	if err != nil || !key.Verify(signed(m.Config), sum) {
+		return errUnsigned
+	}
+	return nil
+}
+
+// readArtifact reads the index of the artifact that a manifest describes, which a key must have signed unless it is
+// nil.
+func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descriptor, key *sharedcache.Key) (*index,
+	error) {
 	text, err := content.ReadAll(ctx, src, root, content.MaxManifest)
 	if err != nil {
 		return nil, err
@@ -46,6 +75,9 @@ func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descrip
 	}
 	if m.Config.MediaType != indexType {
 		return nil, m.foreign(root)
+	}
+	if err := m.checkSignature(key); err != nil {
+		return nil, err
 	}
 	if text, err = content.ReadAll(ctx, src, m.Config, maxIndex); err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
@@ -82,8 +114,8 @@ func (a artifact) descriptor() ocispec.Descriptor {
 		Digest: digest.FromBytes(a.manifest), Size: int64(len(a.manifest))}
 }
 
-// newArtifact makes the artifact of an index.
-func newArtifact(x *index) (a artifact, err error) {
+// newArtifact makes the artifact of an index, signed with a key unless it is nil.
+func newArtifact(x *index, key *sharedcache.Key) (a artifact, err error) {
 	if a.index, err = json.Marshal(x); err != nil {
 		return a, fmt.Errorf("encode the index of the cache: %w", err)
 	}
@@ -91,10 +123,15 @@ func newArtifact(x *index) (a artifact, err error) {
 	if layers == nil {
 		layers = []ocispec.Descriptor{}
 	}
-	a.manifest, err = export.Marshal(ocispec.Manifest{
+	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		ArtifactType: artifactType, Config: a.indexDescriptor(), Layers: layers,
-	})
+	}
+	if key != nil {
+		sum := key.Sign(signed(m.Config))
+		m.Annotations = map[string]string{signature: base64.StdEncoding.EncodeToString(sum)}
+	}
+	a.manifest, err = export.Marshal(m)
 	if err != nil {
 		return a, fmt.Errorf("encode the manifest of the cache: %w", err)
 	}

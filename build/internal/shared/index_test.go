@@ -87,7 +87,7 @@ func TestTheLeastUsedOfTooManyRecordsGo(t *testing.T) {
 	if _, earlier := all.Records[key("earlier")]; len(all.Records) != maxRecords || !later || earlier {
 		t.Errorf("%d records, %v, %v", len(all.Records), later, earlier)
 	}
-	if _, err := newArtifact(all); err != nil {
+	if _, err := newArtifact(all, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -95,7 +95,7 @@ func TestTheLeastUsedOfTooManyRecordsGo(t *testing.T) {
 // FuzzParseIndex checks that what is read of an index from outside is possible, and the same when it is read again.
 func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte(`{"version":1,"records":{}}`))
-	a, err := newArtifact(&index{Version: version, Records: map[cache.Key]record{key("a"): one("a", 1)}})
+	a, err := newArtifact(&index{Version: version, Records: map[cache.Key]record{key("a"): one("a", 1)}}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("%q: %+v", k, r)
 			}
 		}
-		again, err := newArtifact(x)
+		again, err := newArtifact(x, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -101,7 +101,7 @@ func (r *Room) saveMounts(ctx context.Context, m merging, o SaveOptions) (all ma
 		return nil, nil
 	}
 	s := sender{room: r, spec: m.spec, to: m.to, o: o, have: &index{}}
-	if from, x, err := read(ctx, m.where); err == nil {
+	if from, x, err := r.read(ctx, m.where); err == nil {
 		defer from.close()
 		s.from, s.have = from, x
 	} else if ctx.Err() != nil {

@@ -34,6 +34,8 @@ const (
 type Options struct {
 	// From are the places that are read, the first that has a record is asked; To are those that are written to.
 	From, To []sharedcache.Spec
+	// Key signs what is written, which needs a private one, and only what it has signed is read; nil: nothing is signed.
+	Key      *sharedcache.Key
 	Registry registry.Options
 	// Pull puts the layers of a chain that the store lacks into it; see pull.Room.Layers.
 	Pull func(ctx context.Context, src content.Fetcher, diffIDs []digest.Digest, blobs []ocispec.Descriptor,
@@ -133,7 +135,7 @@ func (r *Room) load(ctx context.Context, s *source) error {
 	patience := r.patience(cmp.Or(s.spec.Patience, loadPatience))
 	inner, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it takes longer than %s", patience))
 	defer cancel()
-	from, x, err := read(inner, r.at(s.spec))
+	from, x, err := r.read(inner, r.at(s.spec))
 	if errors.Is(err, content.ErrNotFound) {
 		r.Progress.Emit(progress.Note{Text: "cache " + s.spec.Where() + ": there is nothing yet"})
 		return nil
@@ -156,12 +158,12 @@ func (r *Room) load(ctx context.Context, s *source) error {
 }
 
 // read opens a place and reads its index. The caller closes what it returns.
-func read(ctx context.Context, p place) (opened, *index, error) {
+func (r *Room) read(ctx context.Context, p place) (opened, *index, error) {
 	from, err := p.open(ctx)
 	if err != nil {
 		return opened{}, nil, err
 	}
-	x, err := readArtifact(ctx, from, from.root)
+	x, err := readArtifact(ctx, from, from.root, r.Key)
 	if err != nil {
 		from.close()
 		return opened{}, nil, err

@@ -64,6 +64,9 @@ func (r *Room) Save(ctx context.Context, o SaveOptions) error {
 	if r == nil {
 		return nil
 	}
+	if r.Key != nil && !r.Key.Signs() && len(r.To) > 0 {
+		return errors.New("write the cache: --cache-key names a public key, and only the private one signs")
+	}
 	for _, spec := range r.To {
 		err := r.saveTo(ctx, spec, o)
 		if err == nil {
@@ -222,16 +225,17 @@ func (r *Room) merge(ctx context.Context, m merging, mine *index) error {
 	return errors.New("others replace it all the time")
 }
 
-// current is the index that a place has now; an empty one if it holds nothing, a damaged one, or another builder's
-// cache.
+// current is the index that a place has now; an empty one if it holds nothing, a damaged one, one that the
+// key has not signed, or another builder's cache.
 func (r *Room) current(ctx context.Context, where place) (*index, error) {
-	from, x, err := read(ctx, where)
+	from, x, err := r.read(ctx, where)
 	foreign := new(foreignError)
 	switch {
 	case err == nil:
 		from.close()
 		return x, nil
-	case errors.Is(err, content.ErrNotFound), errors.Is(err, errDamaged) && ctx.Err() == nil,
+	case errors.Is(err, content.ErrNotFound), errors.Is(err, errUnsigned),
+		errors.Is(err, errDamaged) && ctx.Err() == nil,
 		errors.As(err, &foreign) && foreign.cache:
 		return &index{Version: version}, nil
 	case errors.As(err, &foreign):
@@ -242,7 +246,7 @@ func (r *Room) current(ctx context.Context, where place) (*index, error) {
 
 // replace writes the records of both indexes. Where a place has lost blobs of the old one it leaves their records out.
 func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
-	a, err := newArtifact(joined(old, mine, time.Now()))
+	a, err := newArtifact(joined(old, mine, time.Now()), r.Key)
 	if err != nil {
 		return err
 	}
@@ -258,7 +262,7 @@ func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
 		}
 		gone[d.Digest] = !there
 	}
-	if a, err = newArtifact(joined(old.without(gone), mine, time.Now())); err != nil {
+	if a, err = newArtifact(joined(old.without(gone), mine, time.Now()), r.Key); err != nil {
 		return err
 	}
 	return m.to.put(ctx, a)

@@ -68,9 +68,14 @@ func newLight(t *testing.T, p places, patience time.Duration) *light {
 	for _, text := range p.to {
 		o.To = append(o.To, specs(t, sharedcache.To, text)...)
 	}
+	m.open(t, o)
+	return m
+}
+
+func (m *light) open(t *testing.T, o shared.Options) {
+	t.Helper()
 	m.room = shared.New(t.Context(), o)
 	t.Cleanup(m.room.Close)
-	return m
 }
 
 func lightKey(name string) cache.Key { return cache.NewKey(name).Key() }

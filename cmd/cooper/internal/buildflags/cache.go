@@ -13,7 +13,7 @@ import (
 // Cache are the flags about caches that other machines fill, as they are written.
 type Cache struct {
 	from, to []string
-	ttl      string
+	ttl, key string
 }
 
 // Register adds the flags.
@@ -22,8 +22,10 @@ func (c *Cache) Register(f *pflag.FlagSet) {
 		"look steps up there, too: type=registry,ref=NAME, type=local,src=DIR, type=http,url=URL, type=s3,bucket=NAME "+
 			"or type=gha, or NAME; may be repeated")
 	f.StringArrayVar(&c.to, "cache-to", nil,
-		"add what the steps have made: type=registry,ref=NAME[,mode=min|max][,mounts=ID|all], type=local,dest=DIR or one of the other types, "+
-			"or NAME; may be repeated")
+		"add what the steps have made: type=registry,ref=NAME[,mode=min|max][,mounts=ID|all], type=local,dest=DIR "+
+			"or one of the other types, or NAME; may be repeated")
+	f.StringVar(&c.key, "cache-key", "",
+		"file with an Ed25519 key in PEM: caches are signed with it, and only what it has signed is taken")
 	f.StringVar(&c.ttl, "cache-ttl", "",
 		"how old a step's result may be that is taken from a cache, such as 24h; 0: --no-cache")
 }
@@ -46,8 +48,16 @@ func (c *Cache) Apply(req *build.Request) (notes []string, err error) {
 	if err := read(c.from, sharedcache.From, &req.CacheFrom); err != nil {
 		return nil, err
 	}
-	if err := read(c.to, sharedcache.To, &req.CacheTo); err != nil || c.ttl == "" {
-		return notes, err
+	if err := read(c.to, sharedcache.To, &req.CacheTo); err != nil {
+		return nil, err
+	}
+	if c.key != "" {
+		if req.CacheKey, err = sharedcache.ReadKey(c.key); err != nil {
+			return nil, command.Usage(err)
+		}
+	}
+	if c.ttl == "" {
+		return notes, nil
 	}
 	ttl, err := sharedcache.TTL(c.ttl)
 	if err != nil {

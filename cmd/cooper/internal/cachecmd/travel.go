@@ -17,6 +17,7 @@ import (
 // travelOptions are the flags of save and load.
 type travelOptions struct {
 	ids     []string
+	key     string
 	replace bool
 	command.RegistryFlags
 	store build.StoreOptions
@@ -25,6 +26,7 @@ type travelOptions struct {
 func (o *travelOptions) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.ids, "id", nil, "only the cache mount with this ID; may be repeated (default all)")
+	f.StringVar(&o.key, "cache-key", "", "file with the key that the place is signed with, as of cooper build")
 	o.RegistryFlags.Add(f)
 	command.AddStoreFlags(f, &o.store)
 }
@@ -103,12 +105,18 @@ func (o *travelOptions) run(ctx context.Context, env command.Env, read func(stri
 	if err != nil {
 		return command.Usage(err)
 	}
+	var key *sharedcache.Key
+	if o.key != "" {
+		if key, err = sharedcache.ReadKey(o.key); err != nil {
+			return command.Usage(err)
+		}
+	}
 	reach, err := o.Enter(ctx, env)
 	if err != nil {
 		return err
 	}
 	renderer := progress.New(progress.ModeAuto, env.Stderr)
 	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
-	err = do(s, cachemounts.Request{Place: all[0], IDs: o.ids, Replace: o.replace, Progress: renderer})
+	err = do(s, cachemounts.Request{Place: all[0], Key: key, IDs: o.ids, Replace: o.replace, Progress: renderer})
 	return errors.Join(err, s.Close(), renderer.Close())
 }
