@@ -131,8 +131,8 @@ func NoteStats(st *store.Store) {
 	_ = os.Chtimes(st.Paths().Stats(), now, now) // the file may not exist yet
 }
 
-// KeepStats writes the digests of context files to disk for later builds, of a build that was interrupted too, and notes
-// their use.
+// KeepStats writes the digests of context files to disk for later builds, of a build that was interrupted too, and
+// notes their use.
 func KeepStats(ctx context.Context, st *store.Store, stats *source.StatCache, to progress.Sink) {
 	NoteStats(st)
 	const patience = 5 * time.Second // for others that write them
