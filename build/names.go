@@ -132,20 +132,11 @@ type StepNS = rootfs.StepNS
 // RunOptions are settings that apply to every RUN step of a build.
 type RunOptions = runstep.Options
 
-// CheckDevice refuses a text that names no device.
-func CheckDevice(text string) error { return runstep.CheckDevice(text) }
-
-// SetNamespace sets a namespace of RUN steps as a flag says it.
-func SetNamespace(flag, text string, to *string) error { return runstep.SetNamespace(flag, text, to) }
-
 // Resources are limits of what all processes of a RUN step take together.
 type Resources = runstep.Resources
 
 // IORate is a limit of what a RUN step moves from or to a disk.
 type IORate = runstep.IORate
-
-// CheckCPUs refuses a text that is no list of processors or memory nodes.
-func CheckCPUs(text string) error { return runstep.CheckCPUs(text) }
 
 // DNS is what the /etc/resolv.conf of RUN steps says instead of the host's.
 type DNS = runstep.DNS

@@ -82,7 +82,7 @@ func (s settings) planOptions(df inputs.File, bases plan.Resolver) plan.Options 
 	o := plan.Options{
 		Target: s.Target, BuildArgs: s.BuildArgs, Proxies: s.Run.Proxies, BuildPlatform: runstep.MachinePlatform(),
 		Contexts: s.Contexts, Labels: s.Labels, Changes: s.Changes, Fresh: s.Fresh, Insecure: s.Run.Insecure,
-		Devices: s.Run.AllowDevices, AllDevices: s.Run.AllowAllDevices,
+		Devices: s.Run.Lent.AllowDevices, AllDevices: s.Run.Lent.AllowAllDevices,
 		HostNetwork: s.Run.HostNetwork,
 		Resolver:    bases, Sources: s.SourcePolicy, Warn: func(w dockerfile.Warning) { s.Progress.Emit(inputs.Warning(w)) },
 	}

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/executor/step"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/headroom"
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // limiter keeps a step within its limits: by control groups where they can be made, and by other means elsewhere.
@@ -33,13 +35,13 @@ type limiter struct {
 
 // limit makes what keeps the container's step within its limits, and says in the container what its first process must
 // do for that. The caller calls remove when the step has ended.
-func limit(c *container.Container) (*limiter, error) {
+func limit(ctx context.Context, c *container.Container) (*limiter, error) {
 	r := c.Step.Resources
 	l := &limiter{}
 	var missing []string
 	if r.Any() {
 		var err error
-		if missing, err = l.makeGroup(r, c.Step.Groups); err != nil {
+		if missing, err = l.makeGroup(ctx, r, c.Step.Groups); err != nil {
 			return nil, err
 		}
 	}
@@ -62,13 +64,15 @@ func limit(c *container.Container) (*limiter, error) {
 }
 
 // makeGroup makes the step's control groups. missing are the controllers that no group has.
-func (l *limiter) makeGroup(r step.Resources, shared *step.Groups) (missing []string, err error) {
+func (l *limiter) makeGroup(ctx context.Context, r step.Resources, shared *step.Groups) (missing []string, err error) {
 	if shared == nil {
 		shared = &step.Groups{}
 	}
+	here, err := userns.ThisProcess()
+	isRoot := err == nil && here.Root && here.Initial
 	m := cgroup.Maker{Proc: "/proc"}
-	if at := scope.Address(os.Getenv); at != "" && !isRoot() {
-		m.Scope = func(slice string) error { return scope.Enter(at, slice) }
+	if at := scope.Address(os.Getenv); at != "" && !isRoot {
+		m.Scope = func(slice string) error { return scope.Enter(ctx, at, slice) }
 	}
 	var why error
 	shared.Make(func(number uint64) { l.group, missing, why = m.Make(r, cgroup.NameOf(number)) })
@@ -79,12 +83,6 @@ func (l *limiter) makeGroup(r step.Resources, shared *step.Groups) (missing []st
 		shared.Once(instead(missing, why))
 	}
 	return missing, nil
-}
-
-// isRoot says that this is root of the machine.
-func isRoot() bool {
-	text, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && os.Geteuid() == 0 && strings.Join(strings.Fields(string(text)), " ") == "0 0 4294967295"
 }
 
 // instead says what becomes of the limits for which no control group could be made.

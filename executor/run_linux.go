@@ -37,7 +37,7 @@ func runOn(ctx context.Context, s step.Step, choose func(*container.Container) (
 		return step.Status{}, err
 	}
 	r := &runner{c: c}
-	if r.limits, err = limit(c); err != nil {
+	if r.limits, err = limit(ctx, c); err != nil {
 		return step.Status{}, errors.Join(err, c.Close())
 	}
 	var status step.Status
@@ -92,7 +92,7 @@ func (r *runner) run(ctx context.Context) (step.Status, error) {
 	if err != nil {
 		return step.Status{}, err
 	}
-	p, err := r.start(out) //nolint:contextcheck // a child that was killed is waited for without one
+	p, err := r.start(out)
 	out.CloseChild()
 	if err != nil {
 		return step.Status{}, errors.Join(err, out.Finish())

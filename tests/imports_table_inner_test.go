@@ -219,13 +219,12 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/runstep",
 			job: "RUN steps: options, mounts, secrets, agents, other platforms, what runs them",
-			mayImport: "build/internal/cache build/internal/confine build/internal/devices build/internal/fileop " +
-				"build/internal/leak build/internal/loglimit build/internal/rootfs " +
-				"build/internal/rootfs/directories build/internal/runtimes build/internal/source " +
-				"build/internal/sshagent build/internal/stepinput build/internal/stepnet " +
-				"build/internal/store build/internal/store/uses build/outfile build/plan build/progress " +
-				"build/top executor executor/emulator executor/overlay executor/step internal/flock " +
-				"internal/fsys userns",
+			mayImport: "build/internal/cache build/internal/confine build/internal/fileop build/internal/leak " +
+				"build/internal/lent build/internal/loglimit build/internal/rootfs " +
+				"build/internal/rootfs/directories build/internal/source build/internal/sshagent " +
+				"build/internal/stepinput build/internal/stepnet build/internal/store " +
+				"build/internal/store/uses build/outfile build/plan build/progress build/top executor " +
+				"executor/emulator executor/overlay executor/step internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/copystep", job: "COPY, ADD and WORKDIR steps: keys by content, files from elsewhere",
@@ -329,5 +328,9 @@ func innerRows() []importRule {
 			mayImport: "build/internal/store executor",
 		},
 		{pkg: "build/internal/loglimit", job: "how much of a step's output is handed on"},
+		{
+			pkg: "build/internal/lent", job: "what steps are lent of the host: devices, namespaces, groups, names",
+			mayImport: "build/internal/cache build/internal/devices build/internal/runtimes build/plan executor",
+		},
 	}
 }

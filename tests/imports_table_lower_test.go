@@ -42,7 +42,7 @@ func lowerRows() []importRule {
 			mayImport: "executor/internal/cgroup executor/internal/container executor/internal/native " +
 				"executor/internal/oci executor/internal/rawproc executor/internal/scope " +
 				"executor/internal/script executor/internal/seccomp executor/internal/streams " +
-				"executor/internal/tree executor/step internal/fsys internal/guard internal/headroom",
+				"executor/internal/tree executor/step internal/fsys internal/guard internal/headroom userns",
 		},
 		{
 			pkg:       "executor/overlay",
@@ -111,7 +111,10 @@ func lowerRows() []importRule {
 			pkg: "executor/internal/cgroup", job: "control groups of a step, of both versions: made, entered, read",
 			mayImport: "executor/step",
 		},
-		{pkg: "executor/internal/scope", job: "asks systemd for a control group that an ordinary user may divide"},
+		{
+			pkg: "executor/internal/scope", job: "asks systemd for a control group that an ordinary user may divide",
+			mayImport: "userns",
+		},
 		{pkg: "executor/internal/tree", job: "what a process and all below it take, as /proc shows it"},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",

@@ -100,7 +100,7 @@ func TestTheBinaryIsFreeOfHeavyPackages(t *testing.T) {
 		"github.com/docker/distribution",
 		"github.com/sigstore", "github.com/ProtonMail/go-crypto", "github.com/containers/ocicrypt",
 		"github.com/mattn/go-runewidth",
-		"oras.land/oras-go", "go.yaml.in/yaml", "github.com/google/go-containerregistry",
+		"oras.land/oras-go", "github.com/google/go-containerregistry",
 	} {
 		for pkg := range strings.FieldsSeq(string(out)) {
 			if isBelow(pkg, heavy) {

@@ -15,12 +15,12 @@ type Groups struct {
 	told   map[string]bool
 }
 
-// Make calls make with a number that no other call gets, while no other call does so. make calls no method of g.
-func (g *Groups) Make(make func(number uint64)) {
+// Make calls one with a number that no other call gets, while no other call does so. one calls no method of g.
+func (g *Groups) Make(one func(number uint64)) {
 	g.making.Lock()
 	defer g.making.Unlock()
 	g.made++
-	make(g.made)
+	one(g.made)
 }
 
 // Once tells the user something, if it wasn't told before.

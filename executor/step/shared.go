@@ -14,16 +14,17 @@ func (n Namespace) IsOwn() bool { return !n.Host && n.File == nil }
 // Namespaces are those of a step that it needn't have for itself.
 type Namespaces struct {
 	IPC, UTS, ControlGroups Namespace
-	// ShowProcesses has the step see the caller's processes in /proc. Its own are in a namespace of their own all the same,
-	// which is how none of them outlives the step: it can't send signals to others. A step with a Runtime can't have it.
+	// ShowProcesses has the step see the caller's processes in /proc. Its own are in a namespace of their own all the
+	// same, which is how none of them outlives the step: it can't send signals to others. A step with a Runtime can't have
+	// it.
 	ShowProcesses bool
 }
 
 // Hosts is what the step's /etc/hosts has besides AddHosts.
 type Hosts struct {
 	None bool // the step sees the file of the image itself, with no line added
-	// From is the file on the caller's machine whose lines come first, HostsOfImage for the image's, or HostsEmpty; "" gives
-	// those of the step's own names.
+	// From is the file on the caller's machine whose lines come first, HostsOfImage for the image's, or HostsEmpty; ""
+	// gives those of the step's own names.
 	From string
 }
 

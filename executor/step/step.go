@@ -42,8 +42,8 @@ type Step struct {
 	DNS      DNS
 	// Shared are the namespaces that aren't the step's own.
 	Shared Namespaces
-	// AddGroups are supplementary groups besides those that User has, by name or number. KeepGroups leaves the step those of
-	// the caller instead of all others, with IDs that it can't see.
+	// AddGroups are supplementary groups besides those that User has, by name or number. KeepGroups leaves the step those
+	// of the caller instead of all others, with IDs that it can't see.
 	AddGroups  []string
 	KeepGroups bool
 	// NetNS is the network namespace that a step with NetworkPrivate joins. It must belong to the caller's user namespace.

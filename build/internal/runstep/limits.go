@@ -8,7 +8,6 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/executor"
-	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // Resources are limits of what all processes of a step take together.
@@ -16,12 +15,6 @@ type Resources = executor.Resources
 
 // IORate is a limit of what a step moves from or to a disk.
 type IORate = executor.IORate
-
-// CheckCPUs refuses a text that is no list of processors or memory nodes.
-func CheckCPUs(text string) error {
-	_, err := step.ParseCPUs(text)
-	return err
-}
 
 // TimeoutError says that a step took longer than it may.
 type TimeoutError struct{ Limit time.Duration }

@@ -2,6 +2,7 @@ package runstep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,9 +13,11 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/confine"
+	"github.com/cooperbuild/cooper/build/internal/lent"
 	"github.com/cooperbuild/cooper/build/internal/loglimit"
 	"github.com/cooperbuild/cooper/build/internal/stepnet"
 	"github.com/cooperbuild/cooper/executor"
+	"github.com/cooperbuild/cooper/executor/step"
 )
 
 // MaxSecret is the largest secret in bytes.
@@ -33,14 +36,8 @@ type Options struct {
 	ShmSize int64
 	// Limits are "name=soft[:hard]".
 	Limits []string
-	// Devices are those that all steps get, as paths or names of CDI files, which lie in DeviceDirs; none: the usual
-	// directories.
-	Devices, DeviceDirs []string
-	// AllowDevices are the devices that a Dockerfile may name; AllowAllDevices are all.
-	AllowDevices    []string
-	AllowAllDevices bool
-	// Shared is what the steps have in common with the host.
-	Shared Shared
+	// Lent is what the steps are lent of the host.
+	Lent lent.Options
 	// Resources are limits of all processes of a step together. StepTimeout is how long a step may take; 0: as long as it
 	// takes. They are in no cache key: they decide whether a step succeeds, and not what comes of it.
 	Resources   Resources
@@ -154,7 +151,15 @@ func (o Options) Check() error {
 			return fmt.Errorf("secret %q is larger than %d KiB", id, MaxSecret>>10)
 		}
 	}
-	return o.DNS.Check()
+	for flag, list := range map[string]string{"--cpuset-cpus": o.Resources.CPUs, "--cpuset-mems": o.Resources.Nodes} {
+		if list == "" {
+			continue
+		}
+		if _, err := step.ParseCPUs(list); err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	return errors.Join(o.Lent.Check(), o.DNS.Check())
 }
 
 // caps gives the capabilities of a step; nil: the default set.
@@ -202,10 +207,7 @@ func (o Options) addTo(k *cache.KeyBuilder) {
 	if o.Profile != nil || o.AppArmor != "" || o.SELinux != "" {
 		k.Add("confinement", string(o.Profile), o.AppArmor, o.SELinux)
 	}
-	o.Shared.addTo(k)
-	if len(o.Devices) > 0 {
-		k.Add("devices", o.Devices...)
-	}
+	o.Lent.AddTo(k)
 	for _, v := range o.Volumes {
 		k.Add("volume", v.Source, v.Target, strconv.FormatBool(v.ReadOnly), strconv.FormatBool(v.Discard),
 			strconv.FormatBool(v.MapOwners))

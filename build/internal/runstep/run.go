@@ -274,7 +274,7 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, err
 	}
 
-	taken, err := r.give(ctx, &step, c.op)
+	taken, err := r.Run.Lent.Give(ctx, &step, c.op.Devices)
 	defer func() { err = errors.Join(err, taken()) }()
 	if err != nil {
 		return status, err

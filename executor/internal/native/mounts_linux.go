@@ -34,7 +34,7 @@ func (s program) attachAll() {
 	} else {
 		s.mountAt("proc", "proc")
 	}
-	s.BoundPIDs("proc", s.C.Root.Dir.Fd())
+	script.BoundPIDs(s.Script, "proc", s.C.Root.Dir.Fd())
 	s.attachSys()
 	s.AttachClone(memory, "dev", "dev")
 	for _, name := range s.C.Kernel.Devices {

@@ -251,7 +251,7 @@ func (o *BackEnd) program(h script.Handles) *script.Script {
 		}, tree, 0)
 	}
 	mountOver(s, "proc", "/proc", 0)
-	s.BoundPIDs("/proc", script.AtFDCWD)
+	script.BoundPIDs(s, "/proc", script.AtFDCWD)
 	// The runtime sees a read-only tree of control groups, whichever the machine has, so that it leaves nothing there.
 	mountOver(s, "cgroup2", "/sys/fs/cgroup", unix.MS_RDONLY)
 	s.BoundProcessors()

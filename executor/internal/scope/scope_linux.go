@@ -7,10 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/cooperbuild/cooper/userns"
 )
 
 // Names of systemd's on the bus.
@@ -56,8 +57,8 @@ type auxiliary struct {
 
 // Enter has systemd move this process into a new scope in a slice, or in the usual one if that is empty, and waits
 // until it has. The scope ends with its last process.
-func Enter(address, slice string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func Enter(ctx context.Context, address, slice string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := enter(ctx, address, slice); err != nil {
 		return fmt.Errorf("ask systemd for a control group: %w", err)
@@ -101,10 +102,7 @@ func enter(ctx context.Context, address, slice string) (err error) {
 
 // connect opens a connection as the user, whom the bus knows by the ID outside of all user namespaces.
 func connect(ctx context.Context, address string) (*dbus.Conn, error) {
-	uid, err := outerID()
-	if err != nil {
-		return nil, err
-	}
+	uid := strconv.FormatUint(uint64(userns.CallingUser().ID), 10)
 	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
 	if err != nil {
 		return nil, err
@@ -116,22 +114,6 @@ func connect(ctx context.Context, address string) (*dbus.Conn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
-}
-
-// outerID is the ID, outside of this process's user namespace, of the user that is root in it.
-func outerID() (string, error) {
-	uid := uint64(os.Getuid())
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(text)) {
-		var n [3]uint64
-		if _, err := fmt.Sscan(line, &n[0], &n[1], &n[2]); err == nil && uid >= n[0] && uid < n[0]+n[2] {
-			return strconv.FormatUint(n[1]+uid-n[0], 10), nil
-		}
-	}
-	return "", errors.New("this user isn't in the map of its namespace")
 }
 
 // wait waits for the end of a job, whose signal is JobRemoved(ID, JOB, UNIT, RESULT).

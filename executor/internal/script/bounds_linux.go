@@ -62,7 +62,7 @@ const reservedPIDs = 300
 
 // BoundPIDs limits how many processes the child's pid namespace can have, by the highest process ID. proc is where its
 // proc is, below the directory dir. Before Linux 6.14 the number is the whole machine's and is left alone.
-func (s *Script) BoundPIDs(proc string, dir uintptr) {
+func BoundPIDs(s *Script, proc string, dir uintptr) {
 	n := s.C.Bounds.PIDs
 	if n == 0 || s.C.Step.Shared.ShowProcesses || !kernelHasPIDLimits() {
 		return

@@ -158,18 +158,7 @@ func (l *Limits) processors(r *build.Resources) error {
 	if err := l.cpus(r); err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name, text string
-		to         *string
-	}{{"--cpuset-cpus", l.CPUSetCPUs, &r.CPUs}, {"--cpuset-mems", l.CPUSetMems, &r.Nodes}} {
-		if f.text == "" {
-			continue
-		}
-		if err := build.CheckCPUs(f.text); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
-		}
-		*f.to = f.text
-	}
+	r.CPUs, r.Nodes = l.CPUSetCPUs, l.CPUSetMems
 	return nil
 }
 

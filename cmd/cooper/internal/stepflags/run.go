@@ -91,12 +91,7 @@ func (r *Run) RegisterSandbox(f *pflag.FlagSet, whose string) {
 func (r *Run) Options() (build.RunOptions, error) {
 	o := build.RunOptions{AddHosts: r.AddHosts,
 		Limits: r.Limits, CapAdd: r.CapAdd, CapDrop: r.CapDrop}
-	for _, text := range r.Devices {
-		if err := build.CheckDevice(text); err != nil {
-			return o, fmt.Errorf("--device: %w", err)
-		}
-	}
-	o.Devices, o.DeviceDirs = r.Devices, r.deviceDirs
+	o.Lent.Devices, o.Lent.DeviceDirs = r.Devices, r.deviceDirs
 	for _, do := range []func(*build.RunOptions) error{
 		r.limit, r.share, r.connect, r.names, r.entitle, r.secure, r.mount, r.isolate, r.agents,
 	} {
@@ -159,9 +154,9 @@ func (r *Run) entitle(o *build.RunOptions) error {
 		case what == "security.insecure":
 			o.Insecure = true
 		case what == "device":
-			o.AllowAllDevices = true
+			o.Lent.AllowAllDevices = true
 		case strings.HasPrefix(what, "device=") && what != "device=":
-			o.AllowDevices = append(o.AllowDevices, strings.TrimPrefix(what, "device="))
+			o.Lent.AllowDevices = append(o.Lent.AllowDevices, strings.TrimPrefix(what, "device="))
 		case what == "network.host":
 			o.HostNetwork = true
 		case what == "buildx.local.delete":

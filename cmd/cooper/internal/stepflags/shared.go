@@ -48,12 +48,12 @@ const keepGroups = "keep-groups"
 
 // share sets what the commands have in common with the host.
 func (r *Run) share(o *build.RunOptions) error {
-	s, to := r.Shared, &o.Shared
+	s, to := r.Shared, &o.Lent
 	for _, ns := range []struct {
 		flag, text string
 		to         *string
 	}{{"--ipc", s.IPC, &to.IPC}, {"--uts", s.UTS, &to.UTS}, {"--cgroupns", s.CgroupNS, &to.ControlGroups}} {
-		if err := build.SetNamespace(ns.flag, ns.text, ns.to); err != nil {
+		if err := to.SetNamespace(ns.flag, ns.text, ns.to); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (r *Run) share(o *build.RunOptions) error {
 
 // hosts sets what /etc/hosts has.
 func (r *Run) hosts(o *build.RunOptions) error {
-	s, to := r.Shared, &o.Shared.Hosts
+	s, to := r.Shared, &o.Lent.Hosts
 	to.None = s.noHosts
 	if s.noHosts && len(r.AddHosts) > 0 {
 		return errors.New("--no-hosts and --add-host exclude each other")

@@ -1,4 +1,4 @@
-package runstep
+package lent
 
 import (
 	"context"
@@ -15,12 +15,9 @@ import (
 	"github.com/cooperbuild/cooper/executor"
 )
 
-// CheckDevice refuses a text that names no device.
-func CheckDevice(text string) error { return devices.CheckName(text) }
-
 // addDevices gives a step the devices that the options and its RUN name. The caller calls release when the step has
 // ended, also after an error.
-func (r *Room) addDevices(s *executor.Step, op *plan.Run) (release func() error, err error) {
+func (o Options) addDevices(s *executor.Step, asked []plan.Device) (release func() error, err error) {
 	var files []*os.File
 	release = func() error {
 		var errs []error
@@ -29,17 +26,17 @@ func (r *Room) addDevices(s *executor.Step, op *plan.Run) (release func() error,
 		}
 		return errors.Join(errs...)
 	}
-	names := make([]devices.Name, 0, len(r.Run.Devices)+len(op.Devices))
-	for _, text := range r.Run.Devices {
+	names := make([]devices.Name, 0, len(o.Devices)+len(asked))
+	for _, text := range o.Devices {
 		names = append(names, devices.Name{Text: text, Required: true})
 	}
-	for _, d := range op.Devices {
+	for _, d := range asked {
 		names = append(names, devices.Name{Text: d.Name, Required: d.Required})
 	}
 	if len(names) == 0 {
 		return release, nil
 	}
-	set, err := devices.Find(names, r.Run.deviceDirs())
+	set, err := devices.Find(names, o.deviceDirs())
 	if err != nil {
 		return release, err
 	}
@@ -64,22 +61,22 @@ func (r *Room) addDevices(s *executor.Step, op *plan.Run) (release func() error,
 	return release, nil
 }
 
-// give gives a step devices, and what it has in common with the host. The caller calls release when the step has ended,
-// also after an error.
-func (r *Room) give(ctx context.Context, s *executor.Step, op *plan.Run) (release func() error, err error) {
-	free, err := r.addDevices(s, op)
+// Give lends a step what the options say, and the devices that its RUN asks for. The caller calls release when the step
+// has ended, also after an error.
+func (o Options) Give(ctx context.Context, s *executor.Step, asked []plan.Device) (release func() error, err error) {
+	free, err := o.addDevices(s, asked)
 	if err == nil {
-		err = r.runHooks(ctx, s)
+		err = runHooks(ctx, s)
 	}
 	if err != nil {
 		return free, err
 	}
-	unshare, err := r.Run.Shared.apply(s)
-	return joined(free, unshare), err
+	unshare, err := o.share(s)
+	return func() error { return errors.Join(unshare(), free()) }, err
 }
 
 // runHooks has an OCI runtime run a step with hooks, which only runtimes run.
-func (r *Room) runHooks(ctx context.Context, s *executor.Step) error {
+func runHooks(ctx context.Context, s *executor.Step) error {
 	if len(s.Hooks) == 0 || s.Runtime != nil {
 		return nil
 	}

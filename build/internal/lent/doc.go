@@ -1,0 +1,2 @@
+// Package lent gives steps what is the host's: devices, namespaces, groups, and names in /etc/hosts.
+package lent
