@@ -111,10 +111,7 @@ func lowerRows() []importRule {
 			pkg: "executor/internal/cgroup", job: "control groups of a step, of both versions: made, entered, read",
 			mayImport: "executor/step",
 		},
-		{
-			pkg: "executor/internal/scope", job: "asks systemd for a control group that an ordinary user may divide",
-			mayImport: "userns",
-		},
+		{pkg: "executor/internal/scope", job: "asks systemd for a control group that an ordinary user may divide"},
 		{pkg: "executor/internal/tree", job: "what a process and all below it take, as /proc shows it"},
 		{
 			pkg: "executor/spec", job: "a step as the OCI runtime specification's config.json",

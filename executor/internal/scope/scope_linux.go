@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/cooperbuild/cooper/userns"
 )
 
 // Names of systemd's on the bus.
@@ -100,14 +98,13 @@ func enter(ctx context.Context, address, slice string) (err error) {
 	return wait(ctx, ended, job)
 }
 
-// connect opens a connection as the user, whom the bus knows by the ID outside of all user namespaces.
+// connect opens a connection as the user, whom the bus knows by the socket, whatever the user namespace.
 func connect(ctx context.Context, address string) (*dbus.Conn, error) {
-	uid := strconv.FormatUint(uint64(userns.CallingUser().ID), 10)
 	conn, err := dbus.Dial(address, dbus.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal(uid)}); err != nil {
+	if err := conn.Auth([]dbus.Auth{dbus.AuthExternal("")}); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	if err := conn.Hello(); err != nil {
