@@ -113,7 +113,7 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/buildcmd",
 			job: "cooper build, check and kaniko-args: flags to request, what is shown and written of the result",
 			mayImport: "build build/disk build/export build/manifestlist build/outfile build/progress " +
-				"build/sourcepolicy cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
+				"build/sourcepolicy build/usage cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
 				"cmd/cooper/internal/dialect cmd/cooper/internal/engineload cmd/cooper/internal/kaniko " +
 				"cmd/cooper/internal/stepflags imagebuilder/remote internal/terminal",
 		},
@@ -321,6 +321,10 @@ func commandRows() []importRule {
 			pkg: "build/why", job: "why each step of a build ran, or need not run: rows, recipes compared, sentences",
 			mayImport: "build/internal/cache build/internal/rootfs build/internal/source/filelist build/plan " +
 				"build/progress build/session",
+		},
+		{
+			pkg: "build/usage", job: "what the steps of a build took of the machine, for people and for files",
+			mayImport: "build/progress",
 		},
 		{
 			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/manifestlist"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/usage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
@@ -33,26 +34,30 @@ type Options struct {
 	// Notes are what is to be said about the flags and the environment.
 	Notes []string
 
-	files                      []string
-	ignoreFile                 string
-	target, pull               string
-	tags, contexts, outputs    []string
-	places                     []export.Spec
-	args                       buildflags.Args
-	image                      buildflags.Image
-	platform                   buildflags.Platform
-	log                        buildflags.Log
-	dates                      buildflags.Dates
-	cache                      buildflags.Cache
-	foreign                    *dialect.Foreign
-	pullAlways, pullNever      bool
-	signaturePolicy            string
-	sourcePolicy               string
-	speaks                     dialect.Dialect
-	noCacheFilter              []string
-	noCache, quiet, checkOnly  bool
-	explain                    bool
-	push, load                 bool
+	files                     []string
+	ignoreFile                string
+	target, pull              string
+	tags, contexts, outputs   []string
+	places                    []export.Spec
+	args                      buildflags.Args
+	image                     buildflags.Image
+	platform                  buildflags.Platform
+	log                       buildflags.Log
+	dates                     buildflags.Dates
+	cache                     buildflags.Cache
+	foreign                   *dialect.Foreign
+	pullAlways, pullNever     bool
+	signaturePolicy           string
+	sourcePolicy              string
+	speaks                    dialect.Dialect
+	noCacheFilter             []string
+	noCache, quiet, checkOnly bool
+	explain                   bool
+	push, load                bool
+	logUsage                  bool
+	usageFile                 string
+	// used collects what steps take while they are built.
+	used                       *usage.Collector
 	progress                   string
 	call, format               string
 	jobs                       int
@@ -137,6 +142,8 @@ func (o *Options) register(cmd *cobra.Command) {
 	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
 	o.log.Register(f)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
+	f.BoolVar(&o.logUsage, "log-rusage", false, "say what each RUN step took of the machine")
+	f.StringVar(&o.usageFile, "rusage-logfile", "", "write what each RUN step took to this file")
 	addFileFlags(cmd, o)
 	addStoreFlags(cmd, o)
 	f.StringVar(&o.maxUsedSpace, "max-used-space", "",
@@ -219,6 +226,8 @@ func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
+	o.used = usage.Collect(renderer, o.logUsage)
+	renderer = o.used
 	req.Progress, o.Store.Tell = renderer, progress.Tell(renderer)
 	for _, text := range slices.Concat(o.Notes, in.Notes, []string{note}) {
 		if text != "" {

@@ -25,8 +25,17 @@ func (o *Options) report(ctx context.Context, env command.Env, res build.Result)
 			return fmt.Errorf("--iidfile-raw: %w", err)
 		}
 	}
+	if o.usageFile != "" {
+		if err := outfile.WriteFile(ctx, o.usageFile, []byte(o.used.Text())); err != nil {
+			return fmt.Errorf("--rusage-logfile: %w", err)
+		}
+	}
 	if o.metadataFile != "" {
-		if err := o.writeMetadata(ctx, Metadata(res)); err != nil {
+		meta := Metadata(res)
+		if taken := o.used.Taken(); len(taken) > 0 {
+			meta["cooper.usage"] = taken
+		}
+		if err := o.writeMetadata(ctx, meta); err != nil {
 			return err
 		}
 	}

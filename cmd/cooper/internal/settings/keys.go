@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -12,6 +13,11 @@ type Key string
 const (
 	NetworkDefault   Key = "network.default"
 	NetworkAllowHost Key = "network.allow-host-when-impossible"
+
+	LimitsMemory    Key = "limits.memory"
+	LimitsCPUs      Key = "limits.cpus"
+	LimitsProcesses Key = "limits.processes"
+	LimitsTime      Key = "limits.step-timeout"
 )
 
 // row says what a key is.
@@ -32,6 +38,14 @@ func rows() []row {
 		{NetworkAllowHost, boolean(), "false",
 			"whether steps that would have a private network have the host's, with a warning, where this machine can't make a " +
 				"network namespace; otherwise they fail there"},
+		{LimitsMemory, matching("a size in quotation marks, such as \"2g\"", `(?i)[0-9]+[bkmg]?b?`), "",
+			"memory of each RUN step, and of what `cooper run` runs: the [limit](limits.md) `--memory`"},
+		{LimitsCPUs, matching("a number in quotation marks, such as \"1.5\"", `[0-9]+(\.[0-9]+)?`), "",
+			"processors' worth of time of each: `--cpus`"},
+		{LimitsProcesses, matching("a number in quotation marks, such as \"500\"", `-1|[0-9]+`), "",
+			"processes and threads of each: `--pids-limit`"},
+		{LimitsTime, matching("a time in quotation marks, such as \"10m\"", `([0-9.]+(ms|s|m|h))+`), "",
+			"time of each RUN step: `--step-timeout`"},
 	}
 }
 
@@ -61,6 +75,18 @@ func oneOf(words ...string) kind {
 			return "", false
 		},
 	}
+}
+
+// matching is a string that an expression matches as a whole.
+func matching(what, expression string) kind {
+	return kind{what: what, read: func(value any) (string, bool) {
+		text, is := value.(string)
+		if !is {
+			return "", false
+		}
+		whole, err := regexp.MatchString("^(?:"+expression+")$", text)
+		return text, err == nil && whole
+	}}
 }
 
 // boolean is true or false.

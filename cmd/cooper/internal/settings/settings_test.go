@@ -76,7 +76,8 @@ func TestAFileThatGoesBeforeAnotherReplacesItsValuesOneByOne(t *testing.T) {
 	if err := errors.Join(err, s.add(machine), s.add(user)); err != nil {
 		t.Fatal(err)
 	}
-	want := []Value{{NetworkDefault, "none", user}, {NetworkAllowHost, "true", machine}}
+	want := []Value{{NetworkDefault, "none", user}, {NetworkAllowHost, "true", machine}, {Key: LimitsMemory},
+		{Key: LimitsCPUs}, {Key: LimitsProcesses}, {Key: LimitsTime}}
 	if diff := cmp.Diff(want, s.All()); diff != "" {
 		t.Error(diff)
 	}

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 )
 
 // Limits are the flags about what each command may take, as they are written. An empty text is no limit.
@@ -73,6 +75,9 @@ func (r *Run) limit(o *build.RunOptions) error {
 	if err := l.takeResources(); err != nil {
 		return err
 	}
+	if err := l.takeSettings(); err != nil {
+		return err
+	}
 	for _, do := range []func(*build.Resources) error{l.memory, l.processors, l.processes, l.disks} {
 		if err := do(&o.Resources); err != nil {
 			return err
@@ -87,6 +92,29 @@ func (r *Run) limit(o *build.RunOptions) error {
 	}
 	o.StepTimeout = l.timeout
 	return l.output(o)
+}
+
+// takeSettings sets the limits that cooper.toml has and no flag says.
+func (l *Limits) takeSettings() error {
+	set, err := command.Settings()
+	if err != nil {
+		return err
+	}
+	if l.Memory == "" {
+		l.Memory = set.Text(settings.LimitsMemory)
+	}
+	if l.CPUs == "" && l.CPUQuota == "" {
+		l.CPUs = set.Text(settings.LimitsCPUs)
+	}
+	if l.PIDs == "" {
+		l.PIDs = set.Text(settings.LimitsProcesses)
+	}
+	if text := set.Text(settings.LimitsTime); l.timeout == 0 && text != "" {
+		if l.timeout, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("%s in cooper.toml: %w", settings.LimitsTime, err)
+		}
+	}
+	return nil
 }
 
 // takeResources reads --resource, which has the words of other flags.
