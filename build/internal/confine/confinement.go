@@ -98,7 +98,7 @@ func (c *Confinement) setLabels(labels []string) (notes []string, err error) {
 		}
 		parts = append(parts, "label="+label)
 	}
-	if _, missing := os.Stat(seLinuxStatus); missing != nil {
+	if !hasSELinux() {
 		return []string{fmt.Sprintf(
 			"--security-opt %s has no effect: this machine's kernel has no SELinux, or has it switched off",
 			strings.Join(parts, ", "))}, nil
@@ -109,6 +109,11 @@ func (c *Confinement) setLabels(labels []string) (notes []string, err error) {
 	}
 	c.SELinux, err = relabel(strings.TrimRight(string(own), "\x00\n"), labels)
 	return nil, err
+}
+
+func hasSELinux() bool {
+	_, err := os.Stat(seLinuxStatus)
+	return err == nil
 }
 
 // labelKinds are the parts of a context, in their order.

@@ -40,7 +40,7 @@ func Search(dir *os.File, secrets map[string][]byte) ([]Find, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	s := search{root: root, wanted: wanted, longest: longest, left: mostBytes}
 	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		switch {

@@ -32,7 +32,8 @@ func (r *Room) addSecrets(ctx context.Context, s *executor.Step, op *plan.Run) (
 		}
 		if !given {
 			if m.Required {
-				return nil, fmt.Errorf("the secret %q is required, and the build has none of that ID%s\nhint: give --secret id=%[1]s,src=FILE or --secret id=%[1]s,env=VARIABLE",
+				return nil, fmt.Errorf(
+					"the secret %q is required, and the build has none of that ID%s\nhint: give --secret id=%[1]s,src=FILE or --secret id=%[1]s,env=VARIABLE",
 					m.ID, ids(r.Run.allSecrets()))
 			}
 			continue
@@ -44,7 +45,8 @@ func (r *Room) addSecrets(ctx context.Context, s *executor.Step, op *plan.Run) (
 		}
 		if m.Env != "" {
 			if bytes.IndexByte(secret, 0) >= 0 {
-				return nil, fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s", m.ID,
+				return nil, fmt.Errorf("the secret %q has a zero byte and can't be a variable: mount it as a file, without env=%s",
+					m.ID,
 					m.Env)
 			}
 			s.Env = append(s.Env, m.Env+"="+string(secret))
@@ -67,15 +69,16 @@ func (o Options) secret(ctx context.Context, id string) (secret Secret, given bo
 	return secret, true, nil
 }
 
-// warnOfLeaks says which secrets the step of that name wrote to its layer. A root that isn't a directory of what was written isn't
-// looked at, since that would take as long as the image is large.
+// warnOfLeaks says which secrets the step of that name wrote to its layer. A root that isn't a directory of what was
+// written isn't looked at, since that would take as long as the image is large.
 func warnOfLeaks(to progress.Sink, step string, root executor.Rootfs, secrets map[string][]byte) {
 	if len(secrets) == 0 || root.Upper == nil {
 		return
 	}
 	found, err := leak.Search(root.Upper, secrets)
 	for _, f := range found {
-		to.Emit(progress.Note{Text: fmt.Sprintf("%s wrote the secret %q to /%s, which is in its layer: everybody who gets the image can read it",
+		to.Emit(progress.Note{Text: fmt.Sprintf(
+			"%s wrote the secret %q to /%s, which is in its layer: everybody who gets the image can read it",
 			step, f.Secret, f.Path)})
 	}
 	if err != nil {

@@ -65,7 +65,7 @@ func devicesBelow(dir *os.File) (paths []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	err = fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Type()&fs.ModeDevice == 0 || len(paths) > mostDevices {
 			return err

@@ -29,8 +29,8 @@ const (
 
 var errTooLate = fmt.Errorf("gave no secret in %s", mostTime)
 
-// Start gives the end of a pair of sockets that New takes. At the other end a goroutine of this process runs the command
-// with sh whenever it is asked to, until that end is closed.
+// Start gives the end of a pair of sockets that New takes. At the other end a goroutine of this process runs the
+// command with sh whenever it is asked to, until that end is closed.
 func Start(command string) (*os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -47,7 +47,7 @@ func Start(command string) (*os.File, error) {
 
 // serve answers requests, each one byte, until the connection ends. A command that runs then is killed.
 func serve(conn net.Conn, command string) error {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	runtime.LockOSThread() // the kernel kills the command with the thread that started it
 	defer runtime.UnlockOSThread()
 	ctx, cancel := context.WithCancel(context.Background())

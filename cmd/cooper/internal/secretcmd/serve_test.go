@@ -45,7 +45,8 @@ func TestACommandThatGivesNoSecretIsAnError(t *testing.T) {
 		"head -c 600000 /dev/zero": "printed more than 500 KiB",
 		"head -c 100000 /dev/zero | tr '\\0' y >&2; echo end; exit 1": "exit status 1: yyy",
 	} {
-		if got, err := start(t, command)(t.Context()); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
+		if got, err := start(t, command)(t.Context()); err == nil || !strings.Contains(err.Error(), want) ||
+			len(err.Error()) > 500 {
 			t.Errorf("%s: %d bytes, %v", command, len(got), err)
 		}
 	}

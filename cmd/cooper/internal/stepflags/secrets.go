@@ -32,8 +32,8 @@ type SecretFiles struct {
 	Notes []string
 }
 
-// parseSecret reads id=ID[,src=FILE|,env=VARIABLE|,cmd=COMMAND][,type=file|env]. Without a source it is the variable ID, if there is
-// one, or the file ID.
+// parseSecret reads id=ID[,src=FILE|,env=VARIABLE|,cmd=COMMAND][,type=file|env]. Without a source it is the variable
+// ID, if there is one, or the file ID.
 func parseSecret(text string) (secretSpec, error) {
 	var s secretSpec
 	words := csv.NewReader(strings.NewReader(text))
@@ -67,23 +67,24 @@ func parseSecret(text string) (secretSpec, error) {
 	if s.id == "" {
 		return s, command.Usagef("--secret %q: has no id=ID", text)
 	}
-	if kind == "env" && s.env == "" && s.file != "" { // the source is the variable's name
-		s.env, s.file = s.file, ""
-	}
+	return s.settled(text, kind)
+}
+
+// settled checks what the parts of a secret are together, and finds its source; kind is its type.
+func (s secretSpec) settled(text, kind string) (secretSpec, error) {
 	if s.command != "" {
 		if s.env != "" || s.file != "" || kind != "" {
 			return s, command.Usagef("--secret %q: cmd is for secrets without another source or type", text)
 		}
 		return s, nil
 	}
-	if s.ambiguous(kind) {
+	if kind == "env" && s.env == "" && s.file != "" { // the source is the variable's name
+		s.env, s.file = s.file, ""
+	}
+	if s.env != "" && (kind == "file" || s.file != "") {
 		return s, command.Usagef("--secret %q: is either a file or a variable", text)
 	}
 	return s.withSource(kind), nil
-}
-
-func (s secretSpec) ambiguous(kind string) bool {
-	return s.env != "" && (kind == "file" || s.file != "")
 }
 
 // withSource finds the source of a secret that is given none.
