@@ -25,7 +25,7 @@ type bus struct {
 
 // serve answers one connection.
 func (b *bus) serve(conn net.Conn) {
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	if _, err := in.ReadByte(); err != nil { // the zero byte before all else
 		return
@@ -112,7 +112,7 @@ func TestSystemdIsAskedForAScopeThatTheUserMayDivide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	b := &bus{t: t, result: "done"}
 	served := make(chan struct{})
 	connections := 0
@@ -141,7 +141,7 @@ func TestSystemdIsAskedForAScopeThatTheUserMayDivide(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "systemd says: failed") || b.asked["Slice"] != "mine.slice" {
 		t.Errorf("%v, asked for %v", err, b.asked)
 	}
-	l.Close()
+	_ = l.Close()
 	<-served
 	if connections != 2 {
 		t.Errorf("%d connections", connections)
