@@ -35,6 +35,8 @@ type Network struct {
 	ahead  chan made // the link that is being made or waits for the next step; nil: none
 	used   []*link.Link
 	closed bool
+	// closing are the sockets of links that are being closed.
+	closing sync.WaitGroup
 	outside
 }
 
@@ -133,8 +135,9 @@ func (n *Network) Take(ctx context.Context) (*Namespace, error) {
 	})}, nil
 }
 
-// release keeps a link whose step has ended, or lets go of many at once.
+// release keeps a link whose step has ended, or lets go of many at once. The socket goes at once, beside the next step.
 func (n *Network) release(l *link.Link) {
+	n.closing.Go(func() { _ = guard.Call(func() error { l.CloseSocket(); return nil }) })
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.used = append(n.used, l)
@@ -146,7 +149,7 @@ func (n *Network) release(l *link.Link) {
 // drop lets go of the used links; mu is held.
 func (n *Network) drop() {
 	for _, l := range n.used {
-		l.Close()
+		_ = l.NS.Close() // its socket goes by itself
 	}
 	n.used = nil
 }
@@ -163,6 +166,7 @@ func (n *Network) Close() error {
 			m.link.Close()
 		}
 	}
+	n.closing.Wait()
 	var err error
 	if n.hub != nil {
 		err = n.hub.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -40,6 +41,8 @@ type Gateway struct {
 	end    context.CancelFunc
 	flows  chan struct{} // a token for each UDP flow
 	echoes chan struct{} // a token for each echo that is waited for
+	// buffers has the *[handful]byte that no connection uses.
+	buffers sync.Pool
 }
 
 // Open makes the outside of the step whose frames come from socket, which it borrows until Close.
@@ -56,6 +59,7 @@ func Open(ctx context.Context, socket *os.File, p policy.Policy) (*Gateway, erro
 		return nil, fmt.Errorf("read a link: %w", err)
 	}
 	g := &Gateway{policy: p, flows: make(chan struct{}, maxFlows), echoes: make(chan struct{}, maxEchoes)}
+	g.buffers.New = func() any { return new([handful]byte) }
 	g.ctx, g.end = context.WithCancel(ctx)
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},

@@ -64,8 +64,13 @@ func relay(g *Gateway, a, b halfConn) error {
 	done := make(chan error, 2)
 	pass := func(to, from halfConn) {
 		done <- guard.Call(func() error {
+			buffer, ok := g.buffers.Get().(*[handful]byte)
+			if !ok {
+				return errors.New("a buffer of another kind")
+			}
+			defer g.buffers.Put(buffer)
 			// Only Read and Write: by themselves connections would hand on less at a time.
-			_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, handful))
+			_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer[:])
 			if err == nil {
 				err = to.CloseWrite()
 			}

@@ -56,10 +56,17 @@ type Link struct {
 
 // Close lets go of both ends.
 func (l *Link) Close() {
-	for _, f := range []*os.File{l.NS, l.Socket} {
-		if f != nil {
-			_ = f.Close()
-		}
+	l.CloseSocket()
+	if l.NS != nil {
+		_ = l.NS.Close()
+	}
+}
+
+// CloseSocket lets go of the socket. The kernel takes some milliseconds, more on a busy machine, until no processor looks
+// at it; it takes no longer for many that are closed at a time.
+func (l *Link) CloseSocket() {
+	if l.Socket != nil {
+		_ = l.Socket.Close() // of no account after the first time
 	}
 }
 
