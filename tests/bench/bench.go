@@ -30,6 +30,8 @@ type bench struct {
 	sites         int
 	// server has images for rows that pull; nil until the first of them.
 	server *server
+	// target is what steps connect to; nil until the first row with such steps.
+	target *target
 }
 
 // newBench makes the account, finds the tools and tries each once.
@@ -191,6 +193,9 @@ func (b *bench) close() {
 	err := b.account.close(ctx)
 	if b.server != nil {
 		err = errors.Join(err, b.server.close())
+	}
+	if b.target != nil {
+		err = errors.Join(err, b.target.close())
 	}
 	if b.dir != "" {
 		err = errors.Join(err, os.RemoveAll(b.dir))

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -53,6 +54,13 @@ func dispatch(args []string) error {
 	}
 	if len(args) == 2 && args[0] == fetchCommand {
 		return fetch(args[1])
+	}
+	if len(args) == 3 && args[0] == connectCommand {
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+		return connect(context.Background(), args[1], n)
 	}
 	config, err := parseFlags(args)
 	if errors.Is(err, flag.ErrHelp) {

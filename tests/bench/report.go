@@ -116,6 +116,11 @@ func judge(g goal, found map[string]values) []verdict {
 		verdicts = append(verdicts, verdict{fmt.Sprintf("<= %v x limit", g.OfLimit), fmt.Sprintf("%.2f x", ratio),
 			ratio <= g.OfLimit})
 	}
+	if limit, ok := found[limitName]; ok && g.More > 0 {
+		more := cooper.Median - limit.Median
+		verdicts = append(verdicts, verdict{"<= limit + " + seconds(g.More.Seconds()), seconds(more),
+			more <= g.More.Seconds()})
+	}
 	if buildah, ok := found[buildahName]; ok && g.OverBuildah > 0 {
 		ratio := buildah.Median / cooper.Median
 		verdicts = append(verdicts, verdict{fmt.Sprintf(">= %.0f x faster than buildah", g.OverBuildah),

@@ -19,6 +19,8 @@ type goal struct {
 	Wall time.Duration
 	// OfLimit is the highest ratio to the limit program.
 	OfLimit float64
+	// More is the longest time beside that of the limit program.
+	More time.Duration
 	// OverBuildah is how many times faster than buildah it has to be at least.
 	OverBuildah float64
 }
@@ -36,6 +38,8 @@ type row struct {
 	Image string
 	// Also is another one that the server has.
 	Also string
+	// Target says that steps reach a web server of this machine, for whose address hostMark stands in the Containerfile.
+	Target bool
 	// Before are commands that are run once before anything is measured; Command is measured instead of a build.
 	Before  []action
 	Command action
@@ -76,7 +80,7 @@ func allRows() []row {
 			Limit: pullLimit(imageZstd), Goal: goal{OfLimit: 1.2}},
 		{ID: "stages4", Work: "4 independent stages that each sleep 2 s", Containerfile: sleepers(sleeping, seconds),
 			Limit: sleepLimit(sleeping, seconds), Goal: goal{Wall: 2300 * time.Millisecond}},
-	}, outputRows()...)
+	}, append(outputRows(), networkRows()...)...)
 }
 
 func rowIDs(rows []row) []string {
@@ -236,6 +240,14 @@ func (b *bench) prepare(ctx context.Context, r row, n int, failed map[string]err
 			return nil, err
 		}
 		text = strings.ReplaceAll(text, registryMark, b.server.listen.Addr().String())
+	}
+	if r.Target {
+		if b.target == nil {
+			if b.target, err = newTarget(ctx); err != nil {
+				return nil, err
+			}
+		}
+		text = strings.ReplaceAll(text, hostMark, b.target.listen.Addr().String())
 	}
 	if err := s.write(filepath.Join(s.Home, "Containerfile"), text); err != nil {
 		return nil, err
