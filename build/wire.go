@@ -74,13 +74,13 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 			Errors: blame, Names: names, Progress: set.Progress,
 			Files: copystep.New(copystep.Options{Inputs: in, Agents: from.agents, ReadDirs: set.Run.ReadDirs}),
 			Runs: runstep.New(runstep.Setup{
-				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(), Mounts: from.shared,
+				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(), Mounts: from.shared.Mounts(),
 			}),
 		}),
 		outputs: outputs.New(outputs.Options{
 			Images: e.depot.Images, Layers: e.depot.Store, Cache: from.cache, Roots: roots,
 			Date: p.date, Format: set.Format, Image: set.Image,
-			Specs: set.Outputs, Pushes: from.pushes, Blobs: from.blobs,
+			Specs: set.Outputs, Pushes: from.pushes, Blobs: from.blobs, Inline: from.shared.Inline(from.met, from.cache),
 			Stdout: set.Stdout, Progress: set.Progress, Shown: e.asides,
 		}),
 	}

@@ -19,7 +19,9 @@ type Image struct {
 	Author string
 	// Comment is a text about the image. ParseImage drops it, so that images built on others don't have it.
 	Comment string
-	Config  Config
+	// Cache are records of steps in JSON; ParseImage drops them, too.
+	Cache  []byte
+	Config Config
 	// DiffIDs, History and Created are those of the image that was read by ParseImage; the With methods carry them along
 	// unchanged, so after any number of steps they still describe the base image.
 	DiffIDs []digest.Digest

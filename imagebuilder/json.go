@@ -19,6 +19,8 @@ type configJSON struct {
 	Config  Config         `json:"config"`
 	RootFS  ocispec.RootFS `json:"rootfs"`
 	History []History      `json:"history,omitempty"`
+	// Cache is cooper's own.
+	Cache json.RawMessage `json:"cooper.cache.v1,omitempty"`
 }
 
 // ParseImage reads the JSON of an OCI or Docker image config. Keys it doesn't know are dropped.
@@ -56,7 +58,7 @@ func (i Image) MarshalConfig(diffIDs []digest.Digest, created time.Time, history
 	c := configJSON{
 		Author: i.Author, Comment: i.Comment, Platform: i.Platform, Config: i.Config,
 		RootFS:  ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
-		History: history,
+		History: history, Cache: i.Cache,
 	}
 
 	if diffIDs == nil {

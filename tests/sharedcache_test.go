@@ -54,3 +54,30 @@ func TestAnotherMachineStartsWarm(t *testing.T) {
 		}
 	})
 }
+
+// TestAnImageHasItsOwnCache has a second store find the steps of an image in the image's config.
+func TestAnImageHasItsOwnCache(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		first := newSite(t, m)
+		address, _ := first.startRegistry(t)
+		first.busybox(t, "base")
+		first.build(t, "-t", address+"/lib/base:1", "--push", "--tls-verify=false", "busybox")
+		second, name := newSite(t, m), address+"/lib/app:1"
+		for _, s := range []*site{first, second} {
+			s.write(t, "ctx/Containerfile", "FROM "+address+"/lib/base:1\nRUN echo built >/built\nENV A=b\nRUN true\nCOPY last /\n")
+			s.write(t, "ctx/last", "last")
+		}
+		want := first.build(t, "-t", name, "--push", "--tls-verify=false", "--cache-to", "type=inline", "ctx")
+		args := []string{"build", "--tls-verify=false", "--progress=plain", "--cache-to=type=inline",
+			"--cache-from=type=registry,ref=" + name, "ctx"}
+		got := second.cooper(t, args...)
+		if n := strings.Count(got.Stderr, " CACHED"); got.Code != 0 || n != 4 || !strings.Contains(got.Stdout, want) {
+			t.Errorf("%d steps of 4 were cached, it is %q and not %q, status %d:\n%s", n, got.Stdout, want, got.Code, got.Stderr)
+		}
+		refused := second.cooper(t, "build", "--tls-verify=false", "--cache-to=type=registry,ref="+name, "ctx")
+		if refused.Code == 0 || !strings.Contains(refused.Stderr, "it is not replaced") {
+			t.Errorf("the image is replaced by a cache: status %d: %s", refused.Code, refused.Stderr)
+		}
+		second.checkNoLeftovers(t)
+	})
+}

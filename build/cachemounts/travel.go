@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/disk"
@@ -91,7 +92,7 @@ func mountsOf(d *depot.Depot, items []disk.Item) (all []shared.Mount, err error)
 	seen := map[string]bool{}
 	for _, i := range items {
 		local, number, _ := strings.Cut(i.ID, "/")
-		made, filled, err := uses.ReadMade(d.Store.Parts().Uses.MountDir(local, number))
+		made, filled, err := uses.ReadMade(filepath.Join(d.Store.Paths().Own, string(uses.Mounts), local, number))
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +115,7 @@ func Load(ctx context.Context, s *session.Session, req Request) (came, had []str
 		o.From = []sharedcache.Spec{req.Place}
 		room := shared.New(ctx, o)
 		defer room.Close()
-		came, had, err = room.Load(ctx, shared.LoadOptions{IDs: req.IDs, Replace: req.Replace,
+		came, had, err = room.Mounts().Load(ctx, shared.LoadOptions{IDs: req.IDs, Replace: req.Replace,
 			OpenMount: d.Store.Parts().Uses.OpenMount})
 		return err
 	})

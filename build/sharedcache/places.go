@@ -42,6 +42,9 @@ func keys(t Type, writes bool) []string {
 		has = []string{"dest"}
 	}
 	has = append([]string{"type"}, has...)
+	if t == Inline {
+		return has
+	}
 	if writes {
 		has = append(has, "mode", "mounts", "ignore-error", "compression", "compression-level", "force-compression",
 			"oci-mediatypes", "image-manifest")
@@ -84,6 +87,8 @@ func (s *Spec) fillPlace(values map[string]string, writes bool) (err error) {
 		return s.fillBucket(values)
 	case GHA:
 		return s.fillService(values)
+	case Inline:
+		return nil
 	case Local:
 	}
 	key := "src"

@@ -33,10 +33,12 @@ const (
 	S3 Type = "s3"
 	// GHA is the cache service of GitHub Actions.
 	GHA Type = "gha"
+	// Inline is the image itself, in whose config the records are; it is read as type Registry.
+	Inline Type = "inline"
 )
 
 // types are those that a sentence names.
-const types = "registry, local, http, s3 and gha"
+const types = "registry, local, http, s3, gha and, for --cache-to, inline"
 
 // Tag is the tag of the artifact where a name has none, and its name in a directory.
 const Tag = "cooper-cache"
@@ -88,6 +90,8 @@ func (s Spec) Where() string {
 		return "s3://" + s.Bucket.Name + "/" + s.Bucket.Prefix + s.Name
 	case GHA:
 		return "gha " + s.Name
+	case Inline:
+		return "inline"
 	case Registry:
 	}
 	return s.Ref.String()
@@ -170,13 +174,16 @@ func refOf(name string, writes bool) (reference.Reference, error) {
 func place(values map[string]string, writes bool) (Spec, error) {
 	s := Spec{Type: Type(values["type"])}
 	switch s.Type {
-	case Registry, Local, HTTP, S3, GHA:
+	case Registry, Local, HTTP, S3, GHA, Inline:
 	case "":
 		return s, errors.New(`key "type" is missing; types are ` + types)
-	case "azblob", "inline":
+	case "azblob":
 		return s, &OtherTypeError{values["type"]}
 	default:
 		return s, fmt.Errorf("unknown type %q; types are %s", values["type"], types)
+	}
+	if s.Type == Inline && !writes {
+		return s, errors.New("an image with a cache in it is read as type=registry,ref=IMAGE")
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if has := keys(s.Type, writes); !slices.Contains(has, key) {

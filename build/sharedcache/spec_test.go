@@ -39,6 +39,7 @@ func TestPlacesAreReadAsDockerAndPodmanWriteThem(t *testing.T) {
 			"http https://a.test/team min=false ignore=false insecure=false gzip 0"},
 		{sharedcache.To, "type=s3,bucket=box,prefix=p/,name=n,region=r,mode=max,endpoint_url=https://s3.test,use_path_style=true",
 			"s3 s3://box/p/n min=false ignore=false insecure=false gzip 0"},
+		{sharedcache.To, "type=inline", "inline inline min=true ignore=false insecure=false gzip 0"},
 		{sharedcache.To, "type=gha,scope=main,mode=max,timeout=5m", "gha gha main min=false ignore=false insecure=false gzip 0"},
 	} {
 		got, err := c.read(c.from)
@@ -73,7 +74,8 @@ func TestPlacesThatCannotBeAreRefusedByName(t *testing.T) {
 		{sharedcache.From, "type=gha,scope=a#b", "scope=a#b: must have no #"},
 		{sharedcache.From, "type=magic", `unknown type "magic"`},
 		{sharedcache.From, "type=registry,alone", `"alone" is no KEY=VALUE`},
-		{sharedcache.To, "type=inline", "there is no cache of type=inline here"},
+		{sharedcache.To, "type=inline,mode=max", `key "mode" isn't one that type=inline has here`},
+		{sharedcache.From, "type=inline", "an image with a cache in it is read as type=registry,ref=IMAGE"},
 		{sharedcache.To, "me/app", "hint: Docker's is docker.io/me/app"},
 		{sharedcache.To, "a.test/b@sha256:" + strings.Repeat("0", 64), "by a tag, and not by a digest"},
 		{sharedcache.To, "type=local,dest=x,mode=most", "mode=most: must be min or max"},

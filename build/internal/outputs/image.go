@@ -83,7 +83,13 @@ func (b Room) makeImage(ctx context.Context, target *plan.Stage, roots []*rootfs
 	if err != nil {
 		return made{}, err
 	}
-	config, created, err := b.imageConfig(target.Image, root, history)
+	image := target.Image
+	if b.Inline != nil {
+		if image.Cache, err = b.Inline(ctx, root.Layers()); err != nil {
+			return made{}, err
+		}
+	}
+	config, created, err := b.imageConfig(image, root, history)
 	if err != nil {
 		return made{}, err
 	}
@@ -140,7 +146,6 @@ func (b Room) imageConfig(image imagebuilder.Image, final *rootfs.Root, history 
 	for _, l := range final.Layers() {
 		diffIDs = append(diffIDs, l.DiffID)
 	}
-
 	created := final.Created()
 	if len(final.Layers()) == len(final.Base().Layers()) {
 		// The build added no layer that has a time, so the time is that of the first build of this image.

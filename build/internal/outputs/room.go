@@ -54,6 +54,8 @@ type Options struct {
 	Pushes *Pushes
 	// Blobs has compressed layers.
 	Blobs *blobs.Room
+	// Inline gives the records of steps that an image with the layers has in its config, as JSON; nil: it has none.
+	Inline func(ctx context.Context, layers []cache.Layer) ([]byte, error)
 	// Stdout is what is written to outputs whose destination is export.Stdout.
 	Stdout   io.Writer
 	Progress progress.Sink

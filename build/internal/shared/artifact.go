@@ -74,7 +74,11 @@ func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descrip
 		return nil, fmt.Errorf("the manifest of the cache: %w", err)
 	}
 	if m.Config.MediaType != indexType {
-		return nil, m.foreign(root)
+		x, err := readInline(ctx, src, root)
+		if x == nil || err != nil {
+			return nil, errors.Join(m.foreign(root), damage(err))
+		}
+		return x, m.checkSignature(key) // an image has none
 	}
 	if err := m.checkSignature(key); err != nil {
 		return nil, err
@@ -87,6 +91,14 @@ func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descrip
 
 // errDamaged is behind the errors about an index that can't be read.
 var errDamaged = errors.New("the index of the cache is damaged")
+
+// damage is an error about records in an image; another one says that there is no image, which is said anyway.
+func damage(err error) error {
+	if errors.Is(err, errDamaged) {
+		return err
+	}
+	return nil
+}
 
 // foreign is the error about another kind of thing than a cache of this program.
 func (m anything) foreign(root ocispec.Descriptor) error {

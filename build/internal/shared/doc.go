@@ -9,6 +9,9 @@
 // Whoever writes adds to what is there: it reads the index, adds its own records, writes all of it, and looks once more
 // whether another writer has replaced it meanwhile.
 //
+// One room: places, the index and who reads and writes it are known from each other's inside; stores of objects, the
+// content of cache mounts and the syntax of places are rooms of their own.
+//
 // A place is trusted as far as who writes to it: a record says what a step has made, and nobody can check that without
 // running the step. All blobs are verified by their digests, and the layers by their diff IDs. A place that is away,
 // too slow or damaged costs a warning, and the steps are run.

@@ -37,6 +37,9 @@ type index struct {
 	Records map[cache.Key]record `json:"records"`
 	// Mounts are the contents of cache mounts.
 	Mounts map[cache.Key]mount `json:"mounts,omitempty"`
+
+	// inline tells that the records are in an image, which is not replaced.
+	inline bool
 }
 
 // record is the result of a step.
@@ -76,17 +79,22 @@ func parseIndex(text []byte) (*index, error) {
 	if x.Version != version {
 		return nil, fmt.Errorf("the index of the cache is of version %d, only %d is known", x.Version, version)
 	}
+	return &x, x.check()
+}
+
+// check refuses an index in which something is impossible.
+func (x *index) check() error {
 	for key, r := range x.Records {
 		if err := errors.Join(key.Validate(), r.Shape.Validate(), r.check()); err != nil {
-			return nil, fmt.Errorf("%w: record %q: %w", errDamaged, printable.Clip(string(key)), err)
+			return fmt.Errorf("%w: record %q: %w", errDamaged, printable.Clip(string(key)), err)
 		}
 	}
 	for key, m := range x.Mounts {
 		if err := errors.Join(key.Validate(), m.Check()); err != nil {
-			return nil, fmt.Errorf("%w: cache mount %q: %w", errDamaged, printable.Clip(m.ID), err)
+			return fmt.Errorf("%w: cache mount %q: %w", errDamaged, printable.Clip(m.ID), err)
 		}
 	}
-	return &x, nil
+	return nil
 }
 
 func (r record) check() error {

@@ -28,9 +28,9 @@ type LoadOptions struct {
 
 // Load brings cache mounts of the first place to a store, for steps whose files have the image's owners on disk. It
 // returns the IDs of those that came, and of those that the store has already.
-func (r *Room) Load(ctx context.Context, o LoadOptions) (came, had []string, err error) {
+func (m *Mounts) Load(ctx context.Context, o LoadOptions) (came, had []string, err error) {
 	mounts := map[cache.Key]mount{}
-	r.each(ctx, func(_ *source, x *index) bool {
+	m.room.each(ctx, func(_ *source, x *index) bool {
 		mounts = x.Mounts
 		return true
 	})
@@ -44,7 +44,7 @@ func (r *Room) Load(ctx context.Context, o LoadOptions) (came, had []string, err
 			continue
 		}
 		missing = slices.DeleteFunc(missing, func(wanted string) bool { return wanted == id })
-		done, err := r.loadOne(ctx, key, id, o)
+		done, err := m.loadOne(ctx, key, id, o)
 		if err != nil {
 			return came, had, fmt.Errorf("load the cache mount id=%s: %w", id, err)
 		}
@@ -55,13 +55,13 @@ func (r *Room) Load(ctx context.Context, o LoadOptions) (came, had []string, err
 		}
 	}
 	for _, id := range missing {
-		err = errors.Join(err, fmt.Errorf("%s has no cache mount with id=%s", r.From[0].Where(), id))
+		err = errors.Join(err, fmt.Errorf("%s has no cache mount with id=%s", m.room.From[0].Where(), id))
 	}
 	return came, had, err
 }
 
 // loadOne brings one mount to a store; false: the store has it already.
-func (r *Room) loadOne(ctx context.Context, key cache.Key, id string, o LoadOptions) (done bool, err error) {
+func (m *Mounts) loadOne(ctx context.Context, key cache.Key, id string, o LoadOptions) (done bool, err error) {
 	dir, lock, err := o.OpenMount(ctx, string(key), "0", id)
 	if err != nil {
 		return false, err
@@ -81,7 +81,7 @@ func (r *Room) loadOne(ctx context.Context, key cache.Key, id string, o LoadOpti
 	if err := errors.Join(fsys.RemoveFiles(dir+uses.MadeSuffix), empty(dir)); err != nil {
 		return false, err
 	}
-	if !r.Fill(ctx, key, id, dir) {
+	if !m.Fill(ctx, key, id, dir) {
 		return false, errors.Join(errors.New("it could not be fetched"), context.Cause(ctx), empty(dir))
 	}
 	return true, uses.WriteMade(dir, uses.Made{Key: string(key)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
@@ -36,11 +37,22 @@ type Mount struct {
 	Number, ID string
 }
 
+// Mounts are the cache mounts of the places that a room reads, and those that the steps of a build use. It is safe for
+// concurrent use.
+type Mounts struct {
+	room *Room
+
+	mu sync.Mutex
+	// met are the mounts that steps use.
+	met []Mount
+}
+
 // Fill is that of runstep.MountSource.
-func (r *Room) Fill(ctx context.Context, key cache.Key, id, dir string) bool {
-	if r == nil {
+func (m *Mounts) Fill(ctx context.Context, key cache.Key, id, dir string) bool {
+	if m == nil {
 		return false
 	}
+	r := m.room
 	var from *source
 	var found mount
 	r.each(ctx, func(s *source, x *index) (ok bool) {
@@ -69,16 +81,16 @@ func (r *Room) Fill(ctx context.Context, key cache.Key, id, dir string) bool {
 }
 
 // Used is that of runstep.MountSource.
-func (r *Room) Used(key, local cache.Key, number, id string) {
-	if r == nil {
+func (m *Mounts) Used(key, local cache.Key, number, id string) {
+	if m == nil {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if i := slices.IndexFunc(r.mounts, func(m Mount) bool { return m.Key == key }); i < 0 {
-		r.mounts = append(r.mounts, Mount{key, local, number, id})
-	} else if number < r.mounts[i].Number {
-		r.mounts[i] = Mount{key, local, number, id}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.IndexFunc(m.met, func(one Mount) bool { return one.Key == key }); i < 0 {
+		m.met = append(m.met, Mount{key, local, number, id})
+	} else if number < m.met[i].Number {
+		m.met[i] = Mount{key, local, number, id}
 	}
 }
 
@@ -92,16 +104,17 @@ type sender struct {
 	o    SaveOptions
 }
 
-// saveMounts brings the content of the cache mounts that the spec names to a place.
-func (r *Room) saveMounts(ctx context.Context, m merging, o SaveOptions) (all map[cache.Key]mount, err error) {
-	mounts := slices.DeleteFunc(slices.Concat(r.used(), o.Mounts), func(one Mount) bool {
-		return !m.spec.TakesMount(one.ID)
+// save brings the content of the cache mounts that the spec names to a place.
+func (m *Mounts) save(ctx context.Context, to merging, o SaveOptions) (all map[cache.Key]mount, err error) {
+	mounts := slices.DeleteFunc(slices.Concat(m.used(), o.Mounts), func(one Mount) bool {
+		return !to.spec.TakesMount(one.ID)
 	})
 	if len(mounts) == 0 {
 		return nil, nil
 	}
-	s := sender{room: r, spec: m.spec, to: m.to, o: o, have: &index{}}
-	if from, x, err := r.read(ctx, m.where); err == nil {
+	r := m.room
+	s := sender{room: r, spec: to.spec, to: to.to, o: o, have: &index{}}
+	if from, x, err := r.read(ctx, to.where); err == nil {
 		defer from.close()
 		s.from, s.have = from, x
 	} else if ctx.Err() != nil {
@@ -115,10 +128,10 @@ func (r *Room) saveMounts(ctx context.Context, m merging, o SaveOptions) (all ma
 		}
 		if err != nil {
 			r.Progress.Emit(progress.Note{Text: fmt.Sprintf("the cache mount id=%s is not kept in %s: %v", one.ID,
-				m.spec.Where(), err)})
+				to.spec.Where(), err)})
 			continue
 		}
-		err = packed.Send(ctx, m.to.blob)
+		err = packed.Send(ctx, to.to.blob)
 		if err = errors.Join(err, packed.Close()); err != nil {
 			return nil, err
 		}
@@ -127,10 +140,10 @@ func (r *Room) saveMounts(ctx context.Context, m merging, o SaveOptions) (all ma
 	return all, nil
 }
 
-func (r *Room) used() []Mount {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.mounts)
+func (m *Mounts) used() []Mount {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.met)
 }
 
 // pack reads a cache mount while no step uses it. The caller closes the result.

@@ -40,7 +40,7 @@ func (m *light) used(t *testing.T, id, text string) error {
 	if err := uses.WriteMade(dir, uses.Made{Key: string(lightKey(id))}); err != nil {
 		t.Fatal(err)
 	}
-	m.room.Used(lightKey(id), lightKey(id), "0", id)
+	m.room.Mounts().Used(lightKey(id), lightKey(id), "0", id)
 	return m.room.Save(t.Context(), m.saving(store))
 }
 
@@ -53,7 +53,7 @@ func (m *light) saving(store mounts) shared.SaveOptions {
 func (m *light) fills(t *testing.T, id string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if !m.room.Fill(t.Context(), lightKey(id), id, dir) {
+	if !m.room.Mounts().Fill(t.Context(), lightKey(id), id, dir) {
 		return ""
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "file"))
@@ -138,7 +138,7 @@ func TestACacheMountInUseIsNotRead(t *testing.T) {
 	if got, err := flock.Try(lock, flock.Shared); err != nil || !got {
 		t.Fatal(got, err)
 	}
-	m.room.Used(lightKey("one"), lightKey("one"), "0", "one")
+	m.room.Mounts().Used(lightKey("one"), lightKey("one"), "0", "one")
 	if err := m.room.Save(t.Context(), m.saving(store)); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestSecretsStayHere(t *testing.T) {
 	}
 	m.says(t, `the cache mount id=one: left out: 1 files with a secret in them, such as ["file"]`)
 	next, to := newLight(t, places{from: []string{"type=local,src=" + dir}}, 0), t.TempDir()
-	if !next.room.Fill(t.Context(), lightKey("one"), "one", to) {
+	if !next.room.Mounts().Fill(t.Context(), lightKey("one"), "one", to) {
 		t.Error(next.notes.Text())
 	}
 	if entries, err := os.ReadDir(to); err != nil || len(entries) > 0 {

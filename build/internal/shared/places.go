@@ -48,7 +48,7 @@ func (r *Room) at(s sharedcache.Spec) place {
 		return directory{s, r}
 	case sharedcache.HTTP, sharedcache.S3, sharedcache.GHA:
 		return &cupboard{spec: s, room: r}
-	case sharedcache.Registry:
+	case sharedcache.Registry, sharedcache.Inline: // the last one is no place of its own, and never asked for
 	}
 	return repository{s, r}
 }

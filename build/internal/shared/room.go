@@ -57,9 +57,7 @@ type Room struct {
 	sources []*source
 	stop    context.CancelFunc
 
-	mu sync.Mutex
-	// mounts are the cache mounts that steps of the build use.
-	mounts []Mount
+	mounts *Mounts
 }
 
 var (
@@ -87,6 +85,7 @@ func New(ctx context.Context, o Options) *Room {
 		return nil
 	}
 	r := &Room{Options: o}
+	r.mounts = &Mounts{room: r}
 	ctx, r.stop = context.WithCancel(ctx)
 	for _, spec := range o.From {
 		s := &source{spec: spec, ready: make(chan struct{})}
@@ -107,6 +106,14 @@ func (r *Room) Reader() rootfs.Shared {
 		return nil
 	}
 	return r
+}
+
+// Mounts are the cache mounts of the places and of the build.
+func (r *Room) Mounts() *Mounts {
+	if r == nil {
+		return nil
+	}
+	return r.mounts
 }
 
 // Close waits until nothing is read any more.

@@ -68,6 +68,9 @@ func (r *Room) Save(ctx context.Context, o SaveOptions) error {
 		return errors.New("write the cache: --cache-key names a public key, and only the private one signs")
 	}
 	for _, spec := range r.To {
+		if spec.Type == sharedcache.Inline {
+			continue // the image has it
+		}
 		err := r.saveTo(ctx, spec, o)
 		if err == nil {
 			continue
@@ -95,7 +98,7 @@ func (r *Room) saveTo(ctx context.Context, spec sharedcache.Spec, o SaveOptions)
 		return err
 	}
 	m := merging{spec, where, to}
-	if mine.Mounts, err = r.saveMounts(ctx, m, o); err != nil {
+	if mine.Mounts, err = r.mounts.save(ctx, m, o); err != nil {
 		return err
 	}
 	return r.merge(ctx, m, mine)
@@ -124,7 +127,7 @@ func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o 
 	}
 	wanted := map[digest.Digest][]cache.Key{}
 	for key, m := range met {
-		rec := r.recordOf(ctx, o, key)
+		rec := r.recordOf(ctx, o.Records, key)
 		if rec == nil {
 			continue // it was removed meanwhile
 		}
@@ -165,8 +168,8 @@ func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o 
 }
 
 // recordOf is the record under a key: the store's, or that of a place that was read.
-func (r *Room) recordOf(ctx context.Context, o SaveOptions, key cache.Key) *cache.Record {
-	if rec := o.Records.Get(key); rec != nil {
+func (r *Room) recordOf(ctx context.Context, records *cache.Cache, key cache.Key) *cache.Record {
+	if rec := records.Get(key); rec != nil {
 		return rec
 	}
 	return r.Find(ctx, key)
@@ -231,6 +234,9 @@ func (r *Room) current(ctx context.Context, where place) (*index, error) {
 	from, x, err := r.read(ctx, where)
 	foreign := new(foreignError)
 	switch {
+	case err == nil && x.inline:
+		from.close()
+		return nil, fmt.Errorf("there is an image with a cache in it\n%s", notReplaced)
 	case err == nil:
 		from.close()
 		return x, nil
@@ -239,10 +245,13 @@ func (r *Room) current(ctx context.Context, where place) (*index, error) {
 		errors.As(err, &foreign) && foreign.cache:
 		return &index{Version: version}, nil
 	case errors.As(err, &foreign):
-		return nil, fmt.Errorf("%w\nhint: it is not replaced: give the cache a name of its own", err)
+		return nil, fmt.Errorf("%w\n%s", err, notReplaced)
 	}
 	return nil, err
 }
+
+// notReplaced is the advice where something else than a cache is.
+const notReplaced = "hint: it is not replaced: give the cache a name of its own"
 
 // replace writes the records of both indexes. Where a place has lost blobs of the old one it leaves their records out.
 func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {

@@ -22,7 +22,7 @@ const (
 // OpenMount makes the directory of a cache mount, unless it exists, and opens the file beside it that its users lock.
 // label says for people what it is for. The caller closes the file.
 func (l *Ledger) OpenMount(ctx context.Context, key, number, label string) (dir string, lock *os.File, err error) {
-	dir = l.MountDir(key, number)
+	dir = filepath.Join(l.dir, string(Mounts), key, number)
 	err = l.WhileUsing(ctx, func() error {
 		err := l.Note(Thing{Kind: Mounts, Name: key + "." + number},
 			func(n *Entry) { n.Label, n.Changing = label, true })
@@ -66,9 +66,4 @@ func ReadMade(dir string) (m Made, filled bool, err error) {
 		}
 	}
 	return m, true, err
-}
-
-// MountDir is the path of the directory of a cache mount.
-func (l *Ledger) MountDir(key, number string) string {
-	return filepath.Join(l.dir, string(Mounts), key, number)
 }
