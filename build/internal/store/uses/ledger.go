@@ -80,16 +80,17 @@ func (l *Ledger) path(t Thing) string { return filepath.Join(l.dir, notesDir, st
 // WhileUsing calls f with the shared lock of uses: no process decides on removals meanwhile, and all later decisions
 // see the uses that f has recorded.
 func (l *Ledger) WhileUsing(ctx context.Context, f func() error) error {
-	return l.while(ctx, flock.Shared, f)
+	return while(ctx, l.dir, flock.Shared, f)
 }
 
 // WhileDeciding calls f with the exclusive lock of uses: no process records a use meanwhile. f must not take long.
 func (l *Ledger) WhileDeciding(ctx context.Context, f func() error) error {
-	return l.while(ctx, flock.Exclusive, f)
+	return while(ctx, l.dir, flock.Exclusive, f)
 }
 
-func (l *Ledger) while(ctx context.Context, kind flock.Kind, f func() error) error {
-	lock, err := flock.File(ctx, filepath.Join(l.dir, notesLock), kind)
+// while calls f with the lock of uses in a ledger's directory.
+func while(ctx context.Context, dir string, kind flock.Kind, f func() error) error {
+	lock, err := flock.File(ctx, filepath.Join(dir, notesLock), kind)
 	if err != nil {
 		return fmt.Errorf("lock uses: %w", err)
 	}
