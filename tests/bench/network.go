@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cooperbuild/cooper/internal/guard"
 )
 
 const (
@@ -58,7 +60,7 @@ func newTarget(ctx context.Context) (*target, error) {
 		_, _ = io.CopyN(w, zeros{}, n) // who has gone away doesn't matter
 	})
 	t.http = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = t.http.Serve(t.listen) }() // close ends it
+	go func() { _ = guard.Call(func() error { return t.http.Serve(t.listen) }) }() // close ends it
 	return t, nil
 }
 
@@ -77,7 +79,7 @@ func connect(ctx context.Context, address string, n int) error {
 	var group errgroup.Group
 	group.SetLimit(netCallers)
 	for range n {
-		group.Go(func() error {
+		group.Go(guard.Func(func() error {
 			c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 			if err != nil {
 				return err
@@ -87,7 +89,7 @@ func connect(ctx context.Context, address string, n int) error {
 				_, err = io.Copy(io.Discard, c)
 			}
 			return errors.Join(err, c.Close())
-		})
+		}))
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("connect to %s: %w", address, err)
