@@ -74,7 +74,8 @@ func (e environment) wire(set settings, p planned, from parts) rooms {
 			Errors: blame, Names: names, Progress: set.Progress,
 			Files: copystep.New(copystep.Options{Inputs: in, Agents: from.agents, ReadDirs: set.Run.ReadDirs}),
 			Runs: runstep.New(runstep.Setup{
-				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(), Mounts: from.shared.Mounts(),
+				Inputs: in, Run: set.Run, Agents: from.agents, StepName: names.Of, Tags: set.shownTags(),
+				Mounts: from.shared.Mounts(),
 			}),
 		}),
 		outputs: outputs.New(outputs.Options{

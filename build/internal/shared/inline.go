@@ -82,7 +82,7 @@ func readInline(ctx context.Context, src content.Fetcher, root ocispec.Descripto
 		}
 		image, err := content.ReadImage(ctx, src, d, ocispec.Platform{})
 		if err != nil {
-			continue //nolint:nilerr // an attestation is no image, and has no records
+			continue // an attestation is no image, and has no records
 		}
 		x, err := inlineOf(image)
 		if err != nil {
