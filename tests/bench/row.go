@@ -231,23 +231,9 @@ func (b *bench) prepare(ctx context.Context, r row, n int, failed map[string]err
 	if r.Containerfile == "" && r.Command == nil {
 		return s, nil
 	}
-	text := r.Containerfile
-	for _, image := range []string{r.Image, r.Also} {
-		if image == "" {
-			continue
-		}
-		if err := b.serve(ctx, image); err != nil {
-			return nil, err
-		}
-		text = strings.ReplaceAll(text, registryMark, b.server.listen.Addr().String())
-	}
-	if r.Target {
-		if b.target == nil {
-			if b.target, err = newTarget(ctx); err != nil {
-				return nil, err
-			}
-		}
-		text = strings.ReplaceAll(text, hostMark, b.target.listen.Addr().String())
+	text, err := b.containerfile(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.write(filepath.Join(s.Home, "Containerfile"), text); err != nil {
 		return nil, err
@@ -272,4 +258,27 @@ func (b *bench) prepare(ctx context.Context, r row, n int, failed map[string]err
 		}
 	}
 	return s, nil
+}
+
+// containerfile starts the servers that the row's builds need and gives what is built, with their addresses.
+func (b *bench) containerfile(ctx context.Context, r row) (text string, err error) {
+	text = r.Containerfile
+	for _, image := range []string{r.Image, r.Also} {
+		if image == "" {
+			continue
+		}
+		if err := b.serve(ctx, image); err != nil {
+			return "", err
+		}
+		text = strings.ReplaceAll(text, registryMark, b.server.listen.Addr().String())
+	}
+	if r.Target {
+		if b.target == nil {
+			if b.target, err = newTarget(ctx); err != nil {
+				return "", err
+			}
+		}
+		text = strings.ReplaceAll(text, hostMark, b.target.listen.Addr().String())
+	}
+	return text, nil
 }

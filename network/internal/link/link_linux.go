@@ -62,8 +62,8 @@ func (l *Link) Close() {
 	}
 }
 
-// CloseSocket lets go of the socket. The kernel takes some milliseconds, more on a busy machine, until no processor looks
-// at it; it takes no longer for many that are closed at a time.
+// CloseSocket lets go of the socket. The kernel takes some milliseconds, more on a busy machine, until no processor
+// looks at it; it takes no longer for many that are closed at a time.
 func (l *Link) CloseSocket() {
 	if l.Socket != nil {
 		_ = l.Socket.Close() // of no account after the first time
