@@ -195,7 +195,7 @@ func TestWrongCommandLinesEndWithTheirStatusAndSayWhatWouldHelp(t *testing.T) {
 		"build --secret id=a,src=none DIR":                                   "--secret id=a: open none: no such file or directory",
 		"build --secret id=a,src=DIR DIR":                                    "is a directory",
 		"build --secret src=x DIR":                                           `--secret "src=x": has no id=ID`,
-		"build --secret id=a,mode=0400 DIR":                                  "there is no mode=: the keys are id, src, env and type",
+		"build --secret id=a,mode=0400 DIR":                                  "there is no mode=: the keys are id, src, env, cmd and type",
 		"build --secret id=a,type=x DIR":                                     "type=x: must be file or env",
 		"build --secret id=a,src=b,env=c DIR":                                "is either a file or a variable",
 		"build --isolation=vm DIR":                                           "--isolation=vm: must be native or oci",
