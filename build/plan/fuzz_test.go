@@ -132,8 +132,10 @@ func processorTime(t *testing.T) time.Duration {
 // with a place.
 func FuzzMounts(f *testing.F) {
 	for _, text := range []string{
-		"type=bind,source=a,target=/b,rw", "type=cache,id=x,target=c,sharing=locked,uid=1,gid=2,mode=0755", "type=tmpfs,target=/t,size=1g",
-		"type=secret,id=s,env=S,required", "type=ssh,id=default,target=/x,mode=0600", "target=/x,from=base", "type=cache,target=$X",
+		"type=bind,source=a,target=/b,rw", "type=cache,id=x,target=c,sharing=locked,uid=1,gid=2,mode=0755",
+		"type=tmpfs,target=/t,size=1g",
+		"type=secret,id=s,env=S,required", "type=ssh,id=default,target=/x,mode=0600", "target=/x,from=base",
+		"type=cache,target=$X",
 		"type=bind,target=/proc/../sys", "", ",=,", "type=secret,\"id=a,b\"",
 	} {
 		f.Add(text)

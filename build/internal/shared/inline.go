@@ -17,8 +17,8 @@ import (
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
-// inline are the records of the steps that an image stands on, in the image's config. What differs from run to run is not
-// in it, so that the same steps give the same image; their times are in the image's history as well.
+// inline are the records of the steps that an image stands on, in the image's config. What differs from run to run is
+// not in it, so that the same steps give the same image; their times are in the image's history as well.
 type inline struct {
 	Version int                        `json:"version"`
 	Records map[cache.Key]inlineRecord `json:"records"`

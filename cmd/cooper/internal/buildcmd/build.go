@@ -297,7 +297,9 @@ type Inside struct {
 // namespace with them. handOver are more variables for the process there.
 func Enter(ctx context.Context, env command.Env, secrets []string, loads bool, handOver ...string) (in Inside,
 	err error) {
-	if in.Secrets, err = (&stepflags.Run{Secrets: secrets}).OpenSecrets(env); err != nil {
+	// The commands of secrets are at hand as long as the process is, not for this call.
+	in.Secrets, err = (&stepflags.Run{Secrets: secrets}).OpenSecrets(env) //nolint:contextcheck // see above
+	if err != nil {
 		return in, err
 	}
 	handOver, in.Notes = append(handOver, in.Secrets.HandOver(env)...), in.Secrets.Notes

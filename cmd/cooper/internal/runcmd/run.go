@@ -136,7 +136,8 @@ func (o *runOptions) request(args []string) (req tryout.Request, err error) {
 	req = tryout.Request{
 		Image: args[0], ReadOnly: o.readOnly, Pull: build.PullPolicy(o.pull), Signal: signalOf,
 		Command: tryout.Command{
-			Args: args[1:], Workdir: o.workdir, User: o.user, Hostname: o.sandbox.Shared.Hostname, Terminal: o.tty, Term: os.Getenv("TERM"),
+			Args: args[1:], Workdir: o.workdir, User: o.user, Hostname: o.sandbox.Shared.Hostname, Terminal: o.tty,
+			Term: os.Getenv("TERM"),
 		},
 	}
 	switch o.pull {
