@@ -65,11 +65,18 @@ func Read(getenv func(string) string) (Settings, error) {
 		return s, nil
 	}
 	for _, name := range files(getenv) {
-		if err := s.add(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.add(name); err != nil && !errors.Is(err, fs.ErrNotExist) && isSeen(name) {
 			return Settings{}, err
 		}
 	}
 	return s, nil
+}
+
+// isSeen tells whether there is a file of that name in a directory that the process may look into. HOME may be another
+// user's.
+func isSeen(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // files are the files to read where the environment names none; later ones go before earlier ones.

@@ -125,3 +125,14 @@ func TestAFileThatTheEnvironmentNamesMustBeReadable(t *testing.T) {
 		t.Error("a directory was read")
 	}
 }
+
+func TestAFileInADirectoryThatCannotBeEnteredIsNone(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(home, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(env(map[string]string{"HOME": home})); err != nil {
+		t.Error(err)
+	}
+}
