@@ -57,7 +57,13 @@ func refused(trap uintptr, args ...uintptr) func() error {
 	}
 }
 
-var zeros [4096]byte // memory for arguments
+// Arguments of calls that are made later are global, for nothing else stays where it is.
+var (
+	zeros  [4096]byte
+	adjust = unix.Timex{Modes: unix.ADJ_OFFSET}
+	many   = unix.Rlimit{Cur: 1 << 30, Max: 1 << 30}
+	first  = [1]int32{1}
+)
 
 func callWays() []way {
 	const bad = ^uintptr(0)
@@ -76,7 +82,7 @@ func callWays() []way {
 		{"acct", refused(unix.SYS_ACCT, 0)},
 		{"settimeofday", refused(unix.SYS_SETTIMEOFDAY, memory)},
 		{"clock_settime", refused(unix.SYS_CLOCK_SETTIME, 0, memory)},
-		{"adjtimex, setting", refused(unix.SYS_ADJTIMEX, uintptr(unsafe.Pointer(&unix.Timex{Modes: unix.ADJ_OFFSET})))},
+		{"adjtimex, setting", refused(unix.SYS_ADJTIMEX, uintptr(unsafe.Pointer(&adjust)))},
 		{"sethostname", call(unix.SYS_SETHOSTNAME, memory, 1)}, {"setdomainname", call(unix.SYS_SETDOMAINNAME, memory, 1)},
 		{"syslog, reading", call(unix.SYS_SYSLOG, 3, memory, 4096)}, {"quotactl", refused(unix.SYS_QUOTACTL, bad)},
 		{"vhangup", call(unix.SYS_VHANGUP)},
@@ -91,13 +97,13 @@ func callWays() []way {
 		{"landlock_create_ruleset", call(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)},
 		{"setpriority -20", call(unix.SYS_SETPRIORITY, 0, 0, ^uintptr(19))},
 		{"sched_setscheduler real time", func() error {
-			return call(unix.SYS_SCHED_SETSCHEDULER, 0, 1, uintptr(unsafe.Pointer(&[]int32{1}[0])))()
+			return call(unix.SYS_SCHED_SETSCHEDULER, 0, 1, uintptr(unsafe.Pointer(&first[0])))()
 		}},
 		{"mlockall", call(unix.SYS_MLOCKALL, 1)},
 		{"raise RLIMIT_NOFILE", call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE,
-			uintptr(unsafe.Pointer(&unix.Rlimit{Cur: 1 << 30, Max: 1 << 30})))},
+			uintptr(unsafe.Pointer(&many)))},
 		{"raise RLIMIT_CORE", call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE,
-			uintptr(unsafe.Pointer(&unix.Rlimit{Cur: 1 << 30, Max: 1 << 30})))},
+			uintptr(unsafe.Pointer(&many)))},
 		{"TIOCSTI", call(unix.SYS_IOCTL, 0, unix.TIOCSTI, memory)}, {"x32 getpid", call(0x40000000 + unix.SYS_GETPID)},
 		{"personality READ_IMPLIES_EXEC", call(unix.SYS_PERSONALITY, 0x400000)}, {"capset all", func() error {
 			all := [2]unix.CapUserData{{Effective: ^uint32(0), Permitted: ^uint32(0)}, {Effective: 511, Permitted: 511}}
