@@ -273,10 +273,16 @@ func innerRows() []importRule {
 			pkg: "build/internal/shared",
 			job: "caches that other machines fill: an index of records and its blobs, in a registry or a directory",
 			mayImport: "build/export build/internal/cache build/internal/objects build/internal/outputs " +
-				"build/internal/parcel build/internal/push build/internal/rootfs build/internal/store " +
-				"build/internal/store/pull build/internal/store/uses build/plan build/progress " +
-				"build/registry build/registry/content build/sharedcache imagebuilder/reference " +
-				"internal/flock internal/fsys internal/guard internal/printable userns",
+				"build/internal/parcel build/internal/push build/internal/rootfs " +
+				"build/internal/shared/index build/internal/store build/internal/store/pull " +
+				"build/internal/store/uses build/plan build/progress build/registry build/registry/content " +
+				"build/sharedcache imagebuilder/reference internal/flock internal/fsys internal/guard " +
+				"internal/printable userns",
+		},
+		{
+			pkg:       "build/internal/shared/index",
+			job:       "what a place with results of steps knows: records, their layers, cache mounts and blobs",
+			mayImport: "build/internal/cache build/internal/parcel build/registry/content internal/printable",
 		},
 		{
 			pkg:       "build/internal/workstate",

@@ -13,10 +13,14 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/export"
+	"github.com/cooperbuild/cooper/build/internal/shared/index"
 	"github.com/cooperbuild/cooper/build/registry/content"
 	"github.com/cooperbuild/cooper/build/sharedcache"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
+
+// artifactType is that of the artifact of a place, whose config is the index.
+const artifactType = "application/vnd.cooper.cache.v1"
 
 // foreignError says that a place holds something that is no cache of this program.
 type foreignError struct {
@@ -63,7 +67,8 @@ func (m anything) checkSignature(key *sharedcache.Key) error {
 
 // readArtifact reads the index of the artifact that a manifest describes, which a key must have signed unless it is
 // nil.
-func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descriptor, key *sharedcache.Key) (*index,
+func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descriptor,
+	key *sharedcache.Key) (*index.Index,
 	error) {
 	text, err := content.ReadAll(ctx, src, root, content.MaxManifest)
 	if err != nil {
@@ -73,7 +78,7 @@ func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descrip
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, fmt.Errorf("the manifest of the cache: %w", err)
 	}
-	if m.Config.MediaType != indexType {
+	if m.Config.MediaType != index.MediaType {
 		x, err := readInline(ctx, src, root)
 		if x == nil || err != nil {
 			return nil, errors.Join(m.foreign(root), damage(err))
@@ -83,18 +88,15 @@ func readArtifact(ctx context.Context, src content.Fetcher, root ocispec.Descrip
 	if err := m.checkSignature(key); err != nil {
 		return nil, err
 	}
-	if text, err = content.ReadAll(ctx, src, m.Config, maxIndex); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+	if text, err = content.ReadAll(ctx, src, m.Config, index.MaxSize); err != nil {
+		return nil, fmt.Errorf("%w: %w", index.ErrDamaged, err)
 	}
-	return parseIndex(text)
+	return index.Parse(text)
 }
-
-// errDamaged is behind the errors about an index that can't be read.
-var errDamaged = errors.New("the index of the cache is damaged")
 
 // damage is an error about records in an image; another one says that there is no image, which is said anyway.
 func damage(err error) error {
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, index.ErrDamaged) {
 		return err
 	}
 	return nil
@@ -118,7 +120,7 @@ type artifact struct {
 }
 
 func (a artifact) indexDescriptor() ocispec.Descriptor {
-	return ocispec.Descriptor{MediaType: indexType, Digest: digest.FromBytes(a.index), Size: int64(len(a.index))}
+	return ocispec.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(a.index), Size: int64(len(a.index))}
 }
 
 func (a artifact) descriptor() ocispec.Descriptor {
@@ -127,11 +129,11 @@ func (a artifact) descriptor() ocispec.Descriptor {
 }
 
 // newArtifact makes the artifact of an index, signed with a key unless it is nil.
-func newArtifact(x *index, key *sharedcache.Key) (a artifact, err error) {
+func newArtifact(x *index.Index, key *sharedcache.Key) (a artifact, err error) {
 	if a.index, err = json.Marshal(x); err != nil {
 		return a, fmt.Errorf("encode the index of the cache: %w", err)
 	}
-	layers := x.blobs()
+	layers := x.Blobs()
 	if layers == nil {
 		layers = []ocispec.Descriptor{}
 	}
@@ -147,7 +149,7 @@ func newArtifact(x *index, key *sharedcache.Key) (a artifact, err error) {
 	if err != nil {
 		return a, fmt.Errorf("encode the manifest of the cache: %w", err)
 	}
-	if len(a.index) > maxIndex || len(a.manifest) > content.MaxManifest {
+	if len(a.index) > index.MaxSize || len(a.manifest) > content.MaxManifest {
 		return a, errors.New("the index of the cache has grown too long: use another name")
 	}
 	return a, nil

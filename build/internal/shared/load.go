@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/shared/index"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/internal/flock"
 	"github.com/cooperbuild/cooper/internal/fsys"
@@ -29,8 +30,8 @@ type LoadOptions struct {
 // Load brings cache mounts of the first place to a store, for steps whose files have the image's owners on disk. It
 // returns the IDs of those that came, and of those that the store has already.
 func (m *Mounts) Load(ctx context.Context, o LoadOptions) (came, had []string, err error) {
-	mounts := map[cache.Key]mount{}
-	m.room.each(ctx, func(_ *source, x *index) bool {
+	mounts := map[cache.Key]index.Mount{}
+	m.room.each(ctx, func(_ *source, x *index.Index) bool {
 		mounts = x.Mounts
 		return true
 	})

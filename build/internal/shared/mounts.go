@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/parcel"
+	"github.com/cooperbuild/cooper/build/internal/shared/index"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -20,15 +21,6 @@ import (
 
 // busyPatience is how long the content of a cache mount waits for the steps of others that use it.
 const busyPatience = time.Minute
-
-// mount is the content of a cache mount.
-type mount struct {
-	// ID is the mount's, for people.
-	ID string `json:"id"`
-	parcel.Parcel
-	// Used is when a build with this place has used it last.
-	Used time.Time `json:"used"`
-}
 
 // Mount is a cache mount of a store.
 type Mount struct {
@@ -54,8 +46,8 @@ func (m *Mounts) Fill(ctx context.Context, key cache.Key, id, dir string) bool {
 	}
 	r := m.room
 	var from *source
-	var found mount
-	r.each(ctx, func(s *source, x *index) (ok bool) {
+	var found index.Mount
+	r.each(ctx, func(s *source, x *index.Index) (ok bool) {
 		found, ok = x.Mounts[key]
 		from = s
 		return ok
@@ -99,13 +91,13 @@ type sender struct {
 	room *Room
 	spec sharedcache.Spec
 	from content.Fetcher
-	have *index
+	have *index.Index
 	to   writer
 	o    SaveOptions
 }
 
 // save brings the content of the cache mounts that the spec names to a place.
-func (m *Mounts) save(ctx context.Context, to merging, o SaveOptions) (all map[cache.Key]mount, err error) {
+func (m *Mounts) save(ctx context.Context, to merging, o SaveOptions) (all map[cache.Key]index.Mount, err error) {
 	mounts := slices.DeleteFunc(slices.Concat(m.used(), o.Mounts), func(one Mount) bool {
 		return !to.spec.TakesMount(one.ID)
 	})
@@ -113,14 +105,14 @@ func (m *Mounts) save(ctx context.Context, to merging, o SaveOptions) (all map[c
 		return nil, nil
 	}
 	r := m.room
-	s := sender{room: r, spec: to.spec, to: to.to, o: o, have: &index{}}
+	s := sender{room: r, spec: to.spec, to: to.to, o: o, have: &index.Index{}}
 	if from, x, err := r.read(ctx, to.where); err == nil {
 		defer from.close()
 		s.from, s.have = from, x
 	} else if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	} // what can't be read is met once more when the index is written
-	all = map[cache.Key]mount{}
+	all = map[cache.Key]index.Mount{}
 	for _, one := range mounts {
 		packed, err := s.pack(ctx, one)
 		if ctx.Err() != nil {
@@ -135,7 +127,7 @@ func (m *Mounts) save(ctx context.Context, to merging, o SaveOptions) (all map[c
 		if err = errors.Join(err, packed.Close()); err != nil {
 			return nil, err
 		}
-		all[one.Key] = mount{ID: one.ID, Parcel: packed.Parcel, Used: time.Now().UTC().Truncate(time.Second)}
+		all[one.Key] = index.Mount{ID: one.ID, Parcel: packed.Parcel, Used: time.Now().UTC().Truncate(time.Second)}
 	}
 	return all, nil
 }

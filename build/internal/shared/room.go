@@ -15,6 +15,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/shared/index"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -72,11 +73,11 @@ type source struct {
 	ready  chan struct{}
 	opened opened
 	shapes map[cache.Key]bool
-	blobs  map[digest.Digest]layer // by diff ID
+	blobs  map[digest.Digest]index.Layer // by diff ID
 
 	mu sync.Mutex
 	// index is what the place knows; nil: nothing, or the place is not used any more.
-	index *index
+	index *index.Index
 }
 
 // New makes the room of a build, and begins to read the places. It is nil if there are none.
@@ -153,7 +154,7 @@ func (r *Room) load(ctx context.Context, s *source) error {
 		}
 		return err
 	}
-	s.opened, s.shapes, s.blobs = from, map[cache.Key]bool{}, map[digest.Digest]layer{}
+	s.opened, s.shapes, s.blobs = from, map[cache.Key]bool{}, map[digest.Digest]index.Layer{}
 	for _, rec := range x.Records {
 		s.shapes[rec.Shape] = true
 		if rec.Layer != nil {
@@ -165,7 +166,7 @@ func (r *Room) load(ctx context.Context, s *source) error {
 }
 
 // read opens a place and reads its index. The caller closes what it returns.
-func (r *Room) read(ctx context.Context, p place) (opened, *index, error) {
+func (r *Room) read(ctx context.Context, p place) (opened, *index.Index, error) {
 	from, err := p.open(ctx)
 	if err != nil {
 		return opened{}, nil, err
@@ -179,7 +180,7 @@ func (r *Room) read(ctx context.Context, p place) (opened, *index, error) {
 }
 
 // each calls f with the places that have an index, in order, until f returns true or the context ends.
-func (r *Room) each(ctx context.Context, f func(s *source, x *index) bool) {
+func (r *Room) each(ctx context.Context, f func(s *source, x *index.Index) bool) {
 	for _, s := range r.sources {
 		select {
 		case <-s.ready:
@@ -197,7 +198,7 @@ func (r *Room) each(ctx context.Context, f func(s *source, x *index) bool) {
 
 // Seen is that of [rootfs.Shared].
 func (r *Room) Seen(ctx context.Context, shape cache.Key) (seen bool) {
-	r.each(ctx, func(s *source, _ *index) bool {
+	r.each(ctx, func(s *source, _ *index.Index) bool {
 		seen = s.shapes[shape]
 		return seen
 	})
@@ -210,14 +211,14 @@ func (r *Room) Find(ctx context.Context, key cache.Key) *cache.Record {
 	if found == nil {
 		return nil
 	}
-	rec := found.cached()
+	rec := found.Cached()
 	rec.From = from
 	return rec
 }
 
 // findIn gives the record under a key, and the place that has it.
-func (r *Room) findIn(ctx context.Context, key cache.Key) (found *record, from string) {
-	r.each(ctx, func(s *source, x *index) bool {
+func (r *Room) findIn(ctx context.Context, key cache.Key) (found *index.Record, from string) {
+	r.each(ctx, func(s *source, x *index.Index) bool {
 		rec, ok := x.Records[key]
 		if ok {
 			found, from = &rec, s.spec.Where()
@@ -227,6 +228,21 @@ func (r *Room) findIn(ctx context.Context, key cache.Key) (found *record, from s
 	return found, from
 }
 
+// Near gives the recipe of the step that is nearest to one: the last of its shape or, if there is none, one whose text
+// is the same or begins in the same way. From names the place; nil: there is none.
+func (r *Room) Near(ctx context.Context, shape cache.Key, text string) (recipe *cache.Recipe, from string) {
+	if r == nil {
+		return nil, ""
+	}
+	r.each(ctx, func(s *source, x *index.Index) bool {
+		if found := x.Near(shape, text); found != nil {
+			recipe, from = cache.UnpackRecipe(found.Recipe), s.spec.Where()
+		}
+		return recipe != nil
+	})
+	return recipe, from
+}
+
 // Bring is that of [rootfs.Shared].
 func (r *Room) Bring(ctx context.Context, layers []cache.Layer) error {
 	var diffIDs []digest.Digest
@@ -234,7 +250,7 @@ func (r *Room) Bring(ctx context.Context, layers []cache.Layer) error {
 	used, size := map[*source]bool{}, int64(0)
 	for _, l := range layers {
 		var blob ocispec.Descriptor
-		r.each(ctx, func(s *source, _ *index) bool {
+		r.each(ctx, func(s *source, _ *index.Index) bool {
 			offer, ok := s.blobs[l.DiffID]
 			if ok {
 				used[s], blob = true, offer.Blob
@@ -274,7 +290,7 @@ func (r *Room) giveUp(s *source, err error) {
 // Fetch opens a blob at the place that has it.
 func (r *Room) Fetch(ctx context.Context, d ocispec.Descriptor) (rc io.ReadCloser, err error) {
 	err = fmt.Errorf("no cache has the blob %q: %w", d.Digest, content.ErrNotFound)
-	r.each(ctx, func(s *source, _ *index) bool {
+	r.each(ctx, func(s *source, _ *index.Index) bool {
 		for _, offer := range s.blobs {
 			if offer.Blob.Digest == d.Digest {
 				rc, err = s.opened.Fetch(ctx, d)

@@ -307,3 +307,11 @@ func TestADirectoryKeepsNoBlobThatNothingNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWithoutPlacesNoStepIsNear(t *testing.T) {
+	t.Parallel()
+	room := shared.New(t.Context(), shared.Options{})
+	if r, from := room.Near(t.Context(), lightKey("a"), ""); r != nil || from != "" {
+		t.Errorf("%v, %q", r, from)
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/push"
+	"github.com/cooperbuild/cooper/build/internal/shared/index"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/registry/content"
@@ -112,9 +113,9 @@ type merging struct {
 }
 
 // collect brings the layers that were met to a place, and gives the index of the records.
-func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o SaveOptions) (*index, error) {
+func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o SaveOptions) (*index.Index, error) {
 	var mu sync.Mutex
-	mine := &index{Version: version, Records: map[cache.Key]record{}}
+	mine := &index.Index{Version: index.Version, Records: map[cache.Key]index.Record{}}
 	blobs := map[digest.Digest]*ocispec.Descriptor{}
 	now := time.Now().UTC().Truncate(time.Second)
 	group, inner := errgroup.WithContext(ctx)
@@ -131,14 +132,15 @@ func (r *Room) collect(ctx context.Context, spec sharedcache.Spec, to writer, o 
 		if rec == nil {
 			continue // it was removed meanwhile
 		}
-		one := record{Shape: m.Shape, Content: rec.Content, Created: rec.Created, Took: rec.Took, Used: now, Step: rec.Step}
+		one := index.Record{Shape: m.Shape, Content: rec.Content, Created: rec.Created, Took: rec.Took, Used: now,
+			Step: rec.Step}
 		if recipe, err := o.Records.Recipe(key); err == nil {
-			one.Recipe = recipe.Pack(maxRecipe)
+			one.Recipe = recipe.Pack(index.MaxRecipe)
 		} else if known, _ := r.findIn(ctx, key); known != nil {
 			one.Recipe = known.Recipe
 		}
 		if rec.Layer != nil {
-			one.Layer = &layer{DiffID: rec.Layer.DiffID, Size: rec.Layer.Size}
+			one.Layer = &index.Layer{DiffID: rec.Layer.DiffID, Size: rec.Layer.Size}
 			wanted[rec.Layer.DiffID] = append(wanted[rec.Layer.DiffID], key)
 			if len(wanted[rec.Layer.DiffID]) == 1 {
 				group.Go(guard.Func(func() error {
@@ -187,7 +189,7 @@ func (r *Room) bringTo(ctx context.Context, to writer, l cache.Layer, o SaveOpti
 		}
 	}
 	var offered *ocispec.Descriptor
-	r.each(ctx, func(s *source, _ *index) bool {
+	r.each(ctx, func(s *source, _ *index.Index) bool {
 		if offer, ok := s.blobs[l.DiffID]; ok {
 			offered = &offer.Blob
 		}
@@ -204,14 +206,14 @@ func (r *Room) bringTo(ctx context.Context, to writer, l cache.Layer, o SaveOpti
 }
 
 // merge adds records to what a place holds, until no other writer has replaced it.
-func (r *Room) merge(ctx context.Context, m merging, mine *index) error {
+func (r *Room) merge(ctx context.Context, m merging, mine *index.Index) error {
 	for range maxTries {
 		began := time.Now()
 		old, err := r.current(ctx, m.where)
 		if err != nil {
 			return err
 		}
-		if old.has(mine) {
+		if old.Has(mine) {
 			return nil
 		}
 		err = r.replace(ctx, m, old, mine)
@@ -230,20 +232,20 @@ func (r *Room) merge(ctx context.Context, m merging, mine *index) error {
 
 // current is the index that a place has now; an empty one if it holds nothing, a damaged one, one that the
 // key has not signed, or another builder's cache.
-func (r *Room) current(ctx context.Context, where place) (*index, error) {
+func (r *Room) current(ctx context.Context, where place) (*index.Index, error) {
 	from, x, err := r.read(ctx, where)
 	foreign := new(foreignError)
 	switch {
-	case err == nil && x.inline:
+	case err == nil && x.InImage:
 		from.close()
 		return nil, fmt.Errorf("there is an image with a cache in it\n%s", notReplaced)
 	case err == nil:
 		from.close()
 		return x, nil
 	case errors.Is(err, content.ErrNotFound), errors.Is(err, errUnsigned),
-		errors.Is(err, errDamaged) && ctx.Err() == nil,
+		errors.Is(err, index.ErrDamaged) && ctx.Err() == nil,
 		errors.As(err, &foreign) && foreign.cache:
-		return &index{Version: version}, nil
+		return &index.Index{Version: index.Version}, nil
 	case errors.As(err, &foreign):
 		return nil, fmt.Errorf("%w\n%s", err, notReplaced)
 	}
@@ -254,8 +256,8 @@ func (r *Room) current(ctx context.Context, where place) (*index, error) {
 const notReplaced = "hint: it is not replaced: give the cache a name of its own"
 
 // replace writes the records of both indexes. Where a place has lost blobs of the old one it leaves their records out.
-func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
-	a, err := newArtifact(joined(old, mine, time.Now()), r.Key)
+func (r *Room) replace(ctx context.Context, m merging, old, mine *index.Index) error {
+	a, err := newArtifact(index.Join(old, mine, time.Now()), r.Key)
 	if err != nil {
 		return err
 	}
@@ -264,14 +266,14 @@ func (r *Room) replace(ctx context.Context, m merging, old, mine *index) error {
 		return err // only a registry looks whether the blobs are there
 	}
 	gone := map[digest.Digest]bool{}
-	for _, d := range old.blobs() {
+	for _, d := range old.Blobs() {
 		there, holdsErr := m.to.holds(ctx, d)
 		if holdsErr != nil {
 			return errors.Join(err, holdsErr)
 		}
 		gone[d.Digest] = !there
 	}
-	if a, err = newArtifact(joined(old.without(gone), mine, time.Now()), r.Key); err != nil {
+	if a, err = newArtifact(index.Join(old.Without(gone), mine, time.Now()), r.Key); err != nil {
 		return err
 	}
 	return m.to.put(ctx, a)

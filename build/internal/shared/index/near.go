@@ -1,31 +1,17 @@
-package shared
+package index
 
 import (
-	"context"
 	"strings"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
 )
 
-// Near gives the recipe of the step that is nearest to one: the last of its shape or, if there is none, one whose text
-// is the same or begins in the same way. From names the place; nil: there is none.
-func (r *Room) Near(ctx context.Context, shape cache.Key, text string) (recipe *cache.Recipe, from string) {
-	if r == nil {
-		return nil, ""
-	}
-	r.each(ctx, func(s *source, x *index) bool {
-		if found := x.near(shape, text); found != nil {
-			recipe, from = cache.UnpackRecipe(found.Recipe), s.spec.Where()
-		}
-		return recipe != nil
-	})
-	return recipe, from
-}
-
 // leastAlike is how many bytes texts of steps have in common that are near to each other.
 const leastAlike = 8
 
-func (x *index) near(shape cache.Key, text string) (best *record) {
+// Near is the record with a recipe that is nearest to a step: the last of its shape or, if there is none, one whose
+// text is the same or begins in the same way; nil: there is none.
+func (x *Index) Near(shape cache.Key, text string) (best *Record) {
 	const sameText, sameShape = 1 << 20, 1 << 21
 	most := leastAlike
 	for _, rec := range x.Records {

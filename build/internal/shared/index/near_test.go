@@ -1,4 +1,4 @@
-package shared
+package index
 
 import (
 	"testing"
@@ -8,10 +8,10 @@ import (
 )
 
 func TestTheNearestStepOfAPlaceIsOneOfItsShapeOrText(t *testing.T) {
-	recipe := (&cache.Recipe{Parts: []cache.Part{{Name: "user"}}}).Pack(maxRecipe)
+	recipe := (&cache.Recipe{Parts: []cache.Part{{Name: "user"}}}).Pack(MaxRecipe)
 	key := func(name string) cache.Key { return cache.NewKey(name).Key() }
 	now := time.Now()
-	x := &index{Records: map[cache.Key]record{
+	x := &Index{Records: map[cache.Key]Record{
 		key("1"): {Shape: key("a"), Step: "RUN make", Created: now, Recipe: recipe},
 		key("2"): {Shape: key("a"), Step: "RUN make", Created: now.Add(time.Hour), Recipe: recipe},
 		key("3"): {Shape: key("b"), Step: "RUN make install", Created: now, Recipe: recipe},
@@ -29,13 +29,10 @@ func TestTheNearestStepOfAPlaceIsOneOfItsShapeOrText(t *testing.T) {
 		"none":                  {key("new"), "RUN nobody knows what it was made of", ""},
 		"another instruction":   {key("new"), "COPYING nothing", ""},
 	} {
-		got := x.near(c.shape, c.text)
+		got := x.Near(c.shape, c.text)
 		want, ok := x.Records[c.want]
 		if (got != nil) != ok || got != nil && (got.Step != want.Step || !got.Created.Equal(want.Created)) {
 			t.Errorf("%s: %+v", name, got)
 		}
-	}
-	if r, from := (*Room)(nil).Near(t.Context(), key("a"), ""); r != nil || from != "" {
-		t.Error("nothing knows something")
 	}
 }

@@ -1,4 +1,4 @@
-package shared
+package index
 
 import (
 	"cmp"
@@ -13,17 +13,17 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/parcel"
 	"github.com/cooperbuild/cooper/internal/printable"
 )
 
 const (
-	// artifactType is that of the artifact of a place, and indexType the media type of its config, the index.
-	artifactType = "application/vnd.cooper.cache.v1"
-	indexType    = "application/vnd.cooper.cache.index.v1+json"
-	// version is what an index says that this program can read.
-	version = 1
-	// maxIndex is the size in bytes of the longest index that is read, and maxRecords how many records are written.
-	maxIndex   = 32 << 20
+	// MediaType is that of an index.
+	MediaType = "application/vnd.cooper.cache.index.v1+json"
+	// Version is what an index says that this program can read.
+	Version = 1
+	// MaxSize is the size in bytes of the longest index that is read, and maxRecords how many records are written.
+	MaxSize    = 32 << 20
 	maxRecords = 5_000
 	// unusedFor is how long a record stays that no build with this place has met.
 	unusedFor = 30 * 24 * time.Hour
@@ -31,23 +31,26 @@ const (
 	usedAnew = 24 * time.Hour
 )
 
-// index is all that a place knows.
-type index struct {
-	Version int                  `json:"version"`
-	Records map[cache.Key]record `json:"records"`
-	// Mounts are the contents of cache mounts.
-	Mounts map[cache.Key]mount `json:"mounts,omitempty"`
+// ErrDamaged is behind the errors about an index that can't be read.
+var ErrDamaged = errors.New("the index of the cache is damaged")
 
-	// inline tells that the records are in an image, which is not replaced.
-	inline bool
+// Index is all that a place knows.
+type Index struct {
+	Version int                  `json:"version"`
+	Records map[cache.Key]Record `json:"records"`
+	// Mounts are the contents of cache mounts.
+	Mounts map[cache.Key]Mount `json:"mounts,omitempty"`
+
+	// InImage tells that the records are in an image, which is not replaced.
+	InImage bool `json:"-"`
 }
 
-// record is the result of a step.
-type record struct {
+// Record is the result of a step.
+type Record struct {
 	// Shape is the key of the step's shape.
 	Shape cache.Key `json:"shape"`
 	// Layer is what the step has made; nil: it has changed nothing.
-	Layer *layer `json:"layer,omitempty"`
+	Layer *Layer `json:"layer,omitempty"`
 	// Content is the digest of the layer's content without times.
 	Content digest.Digest `json:"content,omitempty"`
 	// Created is when the step ran, Took how long, and Used when a build with this place has met it last.
@@ -60,44 +63,53 @@ type record struct {
 	Recipe []byte `json:"recipe,omitempty"`
 }
 
-// maxRecipe is the size in bytes of the longest recipe of a record.
-const maxRecipe = 4 << 10
+// Mount is the content of a cache mount.
+type Mount struct {
+	// ID is the mount's, for people.
+	ID string `json:"id"`
+	parcel.Parcel
+	// Used is when a build with this place has used it last.
+	Used time.Time `json:"used"`
+}
 
-// layer is a layer and the blob that it is in.
-type layer struct {
+// MaxRecipe is the size in bytes of the longest recipe of a record.
+const MaxRecipe = 4 << 10
+
+// Layer is a layer and the blob that it is in.
+type Layer struct {
 	DiffID digest.Digest      `json:"diffID"`
 	Size   int64              `json:"size"`
 	Blob   ocispec.Descriptor `json:"blob"`
 }
 
-// parseIndex reads an index, and refuses all of one in which something is impossible.
-func parseIndex(text []byte) (*index, error) {
-	var x index
+// Parse reads an index, and refuses all of one in which something is impossible.
+func Parse(text []byte) (*Index, error) {
+	var x Index
 	if err := json.Unmarshal(text, &x); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if x.Version != version {
-		return nil, fmt.Errorf("the index of the cache is of version %d, only %d is known", x.Version, version)
+	if x.Version != Version {
+		return nil, fmt.Errorf("the index of the cache is of version %d, only %d is known", x.Version, Version)
 	}
 	return &x, x.check()
 }
 
 // check refuses an index in which something is impossible.
-func (x *index) check() error {
+func (x *Index) check() error {
 	for key, r := range x.Records {
 		if err := errors.Join(key.Validate(), r.Shape.Validate(), r.check()); err != nil {
-			return fmt.Errorf("%w: record %q: %w", errDamaged, printable.Clip(string(key)), err)
+			return fmt.Errorf("%w: record %q: %w", ErrDamaged, printable.Clip(string(key)), err)
 		}
 	}
 	for key, m := range x.Mounts {
 		if err := errors.Join(key.Validate(), m.Check()); err != nil {
-			return fmt.Errorf("%w: cache mount %q: %w", errDamaged, printable.Clip(m.ID), err)
+			return fmt.Errorf("%w: cache mount %q: %w", ErrDamaged, printable.Clip(m.ID), err)
 		}
 	}
 	return nil
 }
 
-func (r record) check() error {
+func (r Record) check() error {
 	if r.Created.IsZero() {
 		return errors.New("it has no time")
 	}
@@ -120,8 +132,8 @@ func (r record) check() error {
 	return fmt.Errorf("type %q is none of a layer", printable.Clip(l.Blob.MediaType))
 }
 
-// cached is the record in the form of package cache.
-func (r record) cached() *cache.Record {
+// Cached is the record in the form of package cache.
+func (r Record) Cached() *cache.Record {
 	c := &cache.Record{Content: r.Content, Created: r.Created, Took: r.Took, Step: r.Step}
 	if r.Layer != nil {
 		c.Layer = &cache.Layer{DiffID: r.Layer.DiffID, Size: r.Layer.Size}
@@ -130,8 +142,8 @@ func (r record) cached() *cache.Record {
 	return c
 }
 
-// has tells whether the index has records for all keys of another, each used about as lately.
-func (x *index) has(mine *index) bool {
+// Has tells whether the index has records for all keys of another, each used about as lately.
+func (x *Index) Has(mine *Index) bool {
 	for key, r := range mine.Records {
 		if have, ok := x.Records[key]; !ok || r.Used.Sub(have.Used) > usedAnew {
 			return false
@@ -146,9 +158,9 @@ func (x *index) has(mine *index) bool {
 	return true
 }
 
-// joined is an index with the records of both; of two under the same key it takes mine. It leaves out what nobody has
+// Join makes an index with the records of both; of two under the same key it takes mine. It leaves out what nobody has
 // used for long, and the least used of too many.
-func joined(old, mine *index, now time.Time) *index {
+func Join(old, mine *Index, now time.Time) *Index {
 	all := maps.Clone(mine.Records)
 	for key, r := range old.Records {
 		if _, ok := all[key]; !ok && now.Sub(r.Used) < unusedFor {
@@ -167,17 +179,17 @@ func joined(old, mine *index, now time.Time) *index {
 	for key, m := range old.Mounts {
 		if _, ok := mounts[key]; !ok && now.Sub(m.Used) < unusedFor {
 			if mounts == nil {
-				mounts = map[cache.Key]mount{}
+				mounts = map[cache.Key]Mount{}
 			}
 			mounts[key] = m
 		}
 	}
-	return &index{Version: version, Records: all, Mounts: mounts}
+	return &Index{Version: Version, Records: all, Mounts: mounts}
 }
 
-// blobs are the descriptors of all layers and of the parts of all cache mounts, each once, in the order of their
+// Blobs are the descriptors of all layers and of the parts of all cache mounts, each once, in the order of their
 // digests.
-func (x *index) blobs() []ocispec.Descriptor {
+func (x *Index) Blobs() []ocispec.Descriptor {
 	all := map[digest.Digest]ocispec.Descriptor{}
 	for _, r := range x.Records {
 		if r.Layer != nil {
@@ -194,13 +206,13 @@ func (x *index) blobs() []ocispec.Descriptor {
 	})
 }
 
-// without is the index without the records and cache mounts whose blobs are gone.
-func (x *index) without(gone map[digest.Digest]bool) *index {
+// Without is the index without the records and cache mounts whose blobs are gone.
+func (x *Index) Without(gone map[digest.Digest]bool) *Index {
 	left := maps.Clone(x.Records)
-	maps.DeleteFunc(left, func(_ cache.Key, r record) bool { return r.Layer != nil && gone[r.Layer.Blob.Digest] })
+	maps.DeleteFunc(left, func(_ cache.Key, r Record) bool { return r.Layer != nil && gone[r.Layer.Blob.Digest] })
 	mounts := maps.Clone(x.Mounts)
-	maps.DeleteFunc(mounts, func(_ cache.Key, m mount) bool {
+	maps.DeleteFunc(mounts, func(_ cache.Key, m Mount) bool {
 		return slices.ContainsFunc(m.Blobs, func(d ocispec.Descriptor) bool { return gone[d.Digest] })
 	})
-	return &index{Version: x.Version, Records: left, Mounts: mounts}
+	return &Index{Version: x.Version, Records: left, Mounts: mounts}
 }

@@ -1,4 +1,4 @@
-package shared
+package index
 
 import (
 	"errors"
@@ -20,23 +20,26 @@ func TestRecordsInAnImageThatAreImpossibleAreRefused(t *testing.T) {
 			{MediaType: imagebuilder.TypeDockerLayer + ".gzip", Digest: d, Size: 2}},
 			Config: fmt.Appendf(nil, `{"cooper.cache.v1":{"version":1,"records":{%q:%s}}}`, key("a"), record)}
 	}
-	x, err := inlineOf(image(fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":1,"size":3,"content":%q}`, key("s"), d)))
+	x, err := OfImage(image(fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":1,"size":3,"content":%q}`,
+		key("s"), d)))
 	if err != nil || len(x.Records) != 1 || x.Records[key("a")].Layer.Blob.MediaType != ocispec.MediaTypeImageLayerGzip {
 		t.Fatal(x, err)
 	}
 	for what, record := range map[string]string{
-		"no shape":           `{"layer":0,"created":"2026-01-01T00:00:00Z"}`,
-		"no time":            fmt.Sprintf(`{"layer":0,"shape":%q}`, key("s")),
-		"no layer of its":    fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":2,"content":%q}`, key("s"), d),
-		"a layer before all": fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":-1,"content":%q}`, key("s"), d),
+		"no shape": `{"layer":0,"created":"2026-01-01T00:00:00Z"}`,
+		"no time":  fmt.Sprintf(`{"layer":0,"shape":%q}`, key("s")),
+		"no layer of its": fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":2,"content":%q}`, key("s"),
+			d),
+		"a layer before all": fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":-1,"content":%q}`, key("s"),
+			d),
 		"no content":         fmt.Sprintf(`{"created":"2026-01-01T00:00:00Z","shape":%q,"layer":1}`, key("s")),
 		"no JSON of records": `7`,
 	} {
-		if x, err := inlineOf(image(record)); !errors.Is(err, errDamaged) {
+		if x, err := OfImage(image(record)); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %+v, %v", what, x, err)
 		}
 	}
-	if x, err := inlineOf(&content.Image{Config: []byte(`{}`)}); x != nil || err != nil {
+	if x, err := OfImage(&content.Image{Config: []byte(`{}`)}); x != nil || err != nil {
 		t.Error(x, err)
 	}
 }
