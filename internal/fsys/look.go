@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // Exists tells whether something has the path, be it a link that leads nowhere.
@@ -40,4 +41,19 @@ func RemoveFiles(paths ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// RemoveContents removes all that is in a directory, and leaves the directory itself: others have it open or locked, or
+// know it by its attributes. Links in it are removed, and what they lead to stays.
+func RemoveContents(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -180,11 +180,12 @@ func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m mountOf, c runC
 	if fsys.Exists(dir.Name() + uses.MadeSuffix) {
 		return nil
 	}
-	if err := empty(dir.Name()); err != nil {
+	// A build that was killed while it filled the directory has left files, maybe of other owners.
+	if err := fsys.RemoveContents(dir.Name()); err != nil {
 		return err
 	}
 	if r.Mounts == nil || !r.Mounts.Fill(ctx, m.key, m.ID, dir.Name()) || c.ns.Shift(ctx, dir.Name()) != nil {
-		if err := errors.Join(context.Cause(ctx), empty(dir.Name())); err != nil {
+		if err := errors.Join(context.Cause(ctx), fsys.RemoveContents(dir.Name())); err != nil {
 			return err
 		}
 		if err := r.startCacheDir(ctx, dir.Name(), m.Mount, c); err != nil {
@@ -196,21 +197,6 @@ func (r *Room) fillCacheDir(ctx context.Context, dir *os.File, m mountOf, c runC
 		made.Mapping = c.ns.Mapping
 	}
 	return uses.WriteMade(dir.Name(), made)
-}
-
-// empty removes files that a build left which was killed while it filled the directory, or what could not be fetched
-// whole: they may have other owners.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // startCacheDir copies a mount's initial content into the cache directory path.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
@@ -79,25 +78,11 @@ func (m *Mounts) loadOne(ctx context.Context, key cache.Key, id string, o LoadOp
 		return false, err
 	}
 	// Without its mark the next step fills it anew, should this end midway.
-	if err := errors.Join(fsys.RemoveFiles(dir+uses.MadeSuffix), empty(dir)); err != nil {
+	if err := errors.Join(fsys.RemoveFiles(dir+uses.MadeSuffix), fsys.RemoveContents(dir)); err != nil {
 		return false, err
 	}
 	if !m.Fill(ctx, key, id, dir) {
-		return false, errors.Join(errors.New("it could not be fetched"), context.Cause(ctx), empty(dir))
+		return false, errors.Join(errors.New("it could not be fetched"), context.Cause(ctx), fsys.RemoveContents(dir))
 	}
 	return true, uses.WriteMade(dir, uses.Made{Key: string(key)})
-}
-
-// empty removes all that is in a directory.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
