@@ -292,7 +292,7 @@ func innerRows() []importRule {
 		{
 			pkg:       "build/internal/console",
 			job:       "connects a command with the streams or the terminal of who runs it by hand",
-			mayImport: "build/progress executor internal/fsys internal/guard internal/terminal",
+			mayImport: "build/progress/lines executor internal/fsys internal/guard internal/terminal",
 		},
 		{
 			pkg: "build/internal/attempts", job: "begins builds anew where others take away what they stand on",

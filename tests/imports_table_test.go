@@ -46,15 +46,16 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/command",
 			job: "what commands share: streams, errors, the way into the namespace, store flags, formats",
-			mayImport: "build build/progress cmd/cooper/internal/dialect cmd/cooper/internal/settings " +
-				"internal/guard internal/printable internal/terminal userns userns/reexec",
+			mayImport: "build build/progress build/progress/lines cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/settings internal/guard internal/printable internal/terminal userns " +
+				"userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/imagecmd", job: "the verbs for images, a file each: flags to request",
 			mayImport: "build build/archives build/catalog build/compare build/export build/outfile build/progress " +
-				"build/pullimage build/working cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
-				"cmd/cooper/internal/imagenames cmd/cooper/internal/workcmd imagebuilder/reference " +
-				"internal/terminal",
+				"build/progress/show build/pullimage build/working cmd/cooper/internal/buildflags " +
+				"cmd/cooper/internal/command cmd/cooper/internal/imagenames cmd/cooper/internal/workcmd " +
+				"imagebuilder/reference internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/logincmd", job: "login and logout",
@@ -67,9 +68,9 @@ func commandRows() []importRule {
 		{
 			pkg: "cmd/cooper/internal/bakecmd",
 			job: "cooper bake: flags to question, reading, handing over, the targets in their order",
-			mayImport: "build build/export build/plan build/progress cmd/cooper/internal/buildcmd " +
-				"cmd/cooper/internal/command cmd/cooper/internal/engineload internal/bakefile " +
-				"internal/guard",
+			mayImport: "build build/export build/plan build/progress build/progress/show " +
+				"cmd/cooper/internal/buildcmd cmd/cooper/internal/command cmd/cooper/internal/engineload " +
+				"internal/bakefile internal/guard",
 		},
 		{
 			pkg:       "cmd/cooper/internal/buildxcmd",
@@ -81,7 +82,7 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/workcmd",
 			job: "the verbs for working containers, a file each: flags to request",
 			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
-				"build/working cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"build/progress/show build/working cmd/cooper/internal/command cmd/cooper/internal/dialect " +
 				"cmd/cooper/internal/settings imagebuilder",
 		},
 		{
@@ -102,8 +103,9 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/runcmd", job: "cooper run: a command in a working container or an image",
-			mayImport: "build build/progress build/tryout build/working cmd/cooper/internal/command " +
-				"cmd/cooper/internal/stepflags cmd/cooper/internal/workcmd internal/terminal",
+			mayImport: "build build/progress build/progress/show build/tryout build/working " +
+				"cmd/cooper/internal/command cmd/cooper/internal/stepflags cmd/cooper/internal/workcmd " +
+				"internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/settings",
@@ -113,9 +115,10 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/buildcmd",
 			job: "cooper build, check and kaniko-args: flags to request, what is shown and written of the result",
 			mayImport: "build build/disk build/export build/manifestlist build/outfile build/progress " +
-				"build/sourcepolicy build/usage cmd/cooper/internal/buildflags cmd/cooper/internal/command " +
-				"cmd/cooper/internal/dialect cmd/cooper/internal/engineload cmd/cooper/internal/kaniko " +
-				"cmd/cooper/internal/stepflags imagebuilder/remote internal/terminal",
+				"build/progress/show build/sourcepolicy build/usage cmd/cooper/internal/buildflags " +
+				"cmd/cooper/internal/command cmd/cooper/internal/dialect cmd/cooper/internal/engineload " +
+				"cmd/cooper/internal/kaniko cmd/cooper/internal/stepflags imagebuilder/remote " +
+				"internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/buildflags",
@@ -130,7 +133,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/manifestcmd", job: "the verbs for manifest lists: manifest and imagetools",
-			mayImport: "build build/catalog build/export build/manifestlist build/progress build/pullimage " +
+			mayImport: "build build/catalog build/export build/manifestlist build/progress/show build/pullimage " +
 				"cmd/cooper/internal/command cmd/cooper/internal/imagecmd cmd/cooper/internal/imagenames",
 		},
 		{
@@ -144,8 +147,8 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/cachecmd", job: "the verbs below cache",
-			mayImport: "build build/cachemounts build/disk build/progress build/sharedcache build/why " +
-				"cmd/cooper/internal/command",
+			mayImport: "build build/cachemounts build/disk build/progress/lines build/progress/show " +
+				"build/sharedcache build/why cmd/cooper/internal/command",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
@@ -231,9 +234,14 @@ func commandRows() []importRule {
 			mayImport: "internal/flock internal/fsys",
 		},
 		{
-			pkg: "build/progress", job: "events and renderers",
-			mayImport: "internal/guard internal/terminal",
+			pkg: "build/progress", job: "events, and sinks that stand before others",
+			mayImport: "build/progress/lines internal/guard",
 		},
+		{
+			pkg: "build/progress/show", job: "the views of events: live, plain, quiet, as podman shows a build, JSON",
+			mayImport: "build/progress build/progress/lines internal/guard internal/terminal",
+		},
+		{pkg: "build/progress/lines", job: "what others print: its lines, harmless to show"},
 		{
 			pkg: "build/top", job: "notes of running steps, and the processes in them",
 			mayImport: "internal/flock internal/fsys internal/printable userns",

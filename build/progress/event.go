@@ -3,11 +3,9 @@ package progress
 import (
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
 
-	"github.com/cooperbuild/cooper/internal/terminal"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 // An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [Explained],
@@ -97,6 +95,24 @@ func (Explained) event()   {}
 func (Warning) event()     {}
 func (Note) event()        {}
 
+// String is the warning on one line, as in "Containerfile:3: StageNameCasing: message (https://page)".
+func (w Warning) String() string {
+	text := lines.One(w.Message)
+	if w.Rule != "" {
+		text = lines.One(w.Rule) + ": " + text
+	}
+	if w.URL != "" {
+		text += " (" + lines.One(w.URL) + ")"
+	}
+	switch {
+	case w.File != "" && w.Line > 0:
+		return fmt.Sprintf("%s:%d: %s", lines.One(w.File), w.Line, text)
+	case w.File != "":
+		return lines.One(w.File) + ": " + text
+	}
+	return text
+}
+
 // A Sink takes events. Emit may be called from several goroutines; it doesn't keep the memory of the event.
 type Sink interface{ Emit(Event) }
 
@@ -105,61 +121,6 @@ type Sink interface{ Emit(Event) }
 type Renderer interface {
 	Sink
 	Close() error
-}
-
-// Mode is a kind of view. The zero value is ModeAuto.
-type Mode string
-
-// The modes.
-const (
-	// ModeAuto is ModeTTY on a terminal, else ModePlain.
-	ModeAuto  Mode = "auto"
-	ModeTTY   Mode = "tty"
-	ModePlain Mode = "plain"
-	ModeQuiet Mode = "quiet"
-	ModeJSON  Mode = "json"
-	// ModeRawJSON is what docker's tools read.
-	ModeRawJSON Mode = "rawjson"
-)
-
-// ParseMode reads the value of --progress; empty is auto.
-func ParseMode(s string) (Mode, error) {
-	switch m := Mode(s); m {
-	case "":
-		return ModeAuto, nil
-	case "none": // docker's word
-		return ModeQuiet, nil
-	case ModeAuto, ModeTTY, ModePlain, ModeQuiet, ModeJSON, ModeRawJSON:
-		return m, nil
-	}
-	all := []string{string(ModeAuto), string(ModeTTY), string(ModePlain), string(ModeQuiet), string(ModeJSON),
-		string(ModeRawJSON)}
-	return "", fmt.Errorf("progress mode %q: must be one of %s", s, strings.Join(all, ", "))
-}
-
-// New makes the renderer that shows events on out, which is not closed. Where the live view is impossible (out is no
-// terminal, TERM is "dumb" or empty) ModeTTY is ModePlain; NO_COLOR in the environment takes the colours out. An
-// unknown mode is ModeAuto.
-func New(mode Mode, out *os.File) Renderer {
-	switch mode {
-	case ModeQuiet:
-		return newQuiet(out)
-	case ModeJSON:
-		return newJSON(out)
-	case ModeRawJSON:
-		return newSolveStatuses(out)
-	case ModePlain:
-		return newPlain(out)
-	}
-	term := os.Getenv("TERM")
-	if _, err := terminal.SizeOf(out); err != nil || term == "" || term == "dumb" {
-		return newPlain(out)
-	}
-	return newTTY(ttyOptions{
-		out:   out,
-		size:  func() (terminal.Size, error) { return terminal.SizeOf(out) },
-		color: os.Getenv("NO_COLOR") == "",
-	})
 }
 
 // Writer makes a writer that emits all it is given as standard output of the step id. Its Write never fails.
@@ -193,3 +154,6 @@ func (Discard) Emit(Event) {}
 
 // Close does nothing.
 func (Discard) Close() error { return nil }
+
+// ShowsNotes is false.
+func (Discard) ShowsNotes() bool { return false }

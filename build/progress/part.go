@@ -66,11 +66,5 @@ func (p Part) planned(e Planned) Planned {
 	return e
 }
 
-// Tell gives a function that shows a text as a note. It is nil if the sink shows no notes, so that the caller needn't
-// look for reasons to call it.
-func Tell(to Sink) func(text string) {
-	if silent(to) {
-		return nil
-	}
-	return func(text string) { to.Emit(Note{Text: "WARNING: " + text}) }
-}
+// ShowsNotes tells whether what the events go on to shows notes.
+func (p Part) ShowsNotes() bool { return ShowsNotes(p.To) }

@@ -22,6 +22,7 @@ func TestAPartOfABuildHasStepsOfItsOwn(t *testing.T) {
 		progress.StepStarted{ID: 1, Name: "[2/5]", Text: "RUN x"}, progress.StepStarted{ID: 2, Text: "RUN y"},
 		progress.StepOutput{ID: 1, Data: []byte("out")}, progress.Transfer{ID: 2, What: "layer", Done: 1, Total: 3},
 		progress.Warning{Message: "odd"}, progress.StepDone{ID: 1, Err: failure}, progress.Note{Text: "said"},
+		progress.Planned{Instructions: []progress.Instruction{{ID: 1, Text: "RUN x"}}},
 	}
 	for name, test := range map[string]struct {
 		part progress.Part
@@ -39,6 +40,7 @@ func TestAPartOfABuildHasStepsOfItsOwn(t *testing.T) {
 			progress.StepOutput{ID: 101, Data: []byte("out")},
 			progress.Transfer{ID: 102, What: "layer", Done: 1, Total: 3},
 			progress.StepDone{ID: 101, Err: failure}, progress.Note{Text: "said"},
+			progress.Planned{Instructions: []progress.Instruction{{ID: 101, Text: "RUN x"}}},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,17 +54,5 @@ func TestAPartOfABuildHasStepsOfItsOwn(t *testing.T) {
 				t.Error(diff)
 			}
 		})
-	}
-}
-
-func TestNobodyIsToldWhereNothingIsShown(t *testing.T) {
-	t.Parallel()
-	if progress.Tell(progress.Discard{}) != nil {
-		t.Error("somebody looks for what nobody sees")
-	}
-	to := new(seen)
-	progress.Tell(to)("half a layer")
-	if diff := cmp.Diff([]progress.Event{progress.Note{Text: "WARNING: half a layer"}}, to.events); diff != "" {
-		t.Error(diff)
 	}
 }

@@ -9,7 +9,8 @@ import (
 
 // split shows the parts of a build for several platforms by a renderer each.
 type split struct {
-	open func(platforms []string) ([]Renderer, error)
+	open  func(platforms []string) ([]Renderer, error)
+	notes bool
 
 	mu sync.Mutex
 	// before are the events from before the platforms were known.
@@ -28,9 +29,10 @@ var _ Renderer = (*split)(nil)
 
 // NewSplit makes a renderer that shows the part of each platform elsewhere. A step that several need is shown at each
 // of them, and what belongs to no step at all. open makes a renderer for each platform. It is called once, with none if
-// the build ended before the platforms were known; then it makes one.
-func NewSplit(open func(platforms []string) ([]Renderer, error)) Renderer {
-	return &split{open: open, steps: map[int][]Renderer{}}
+// the build ended before the platforms were known; then it makes one. notes tells whether these show notes, which may
+// be asked before they are there.
+func NewSplit(notes bool, open func(platforms []string) ([]Renderer, error)) Renderer {
+	return &split{open: open, notes: notes, steps: map[int][]Renderer{}}
 }
 
 // Emit implements Sink.
@@ -122,6 +124,9 @@ func (s *split) at(id int) []Renderer {
 	}
 	return s.renderers
 }
+
+// ShowsNotes tells whether the renderers show notes.
+func (s *split) ShowsNotes() bool { return s.notes }
 
 // Close implements Renderer.
 func (s *split) Close() error {

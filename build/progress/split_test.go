@@ -8,16 +8,38 @@ import (
 	"testing"
 )
 
+// texts writes the texts of events, a line each.
+type texts struct{ to *bytes.Buffer }
+
+func (t texts) Emit(e Event) {
+	switch e := e.(type) {
+	case Note:
+		fmt.Fprintln(t.to, e.Text)
+	case StepStarted:
+		fmt.Fprintln(t.to, e.Text)
+	case StepOutput:
+		fmt.Fprintf(t.to, "%s", e.Data)
+	case Transfer:
+		fmt.Fprintln(t.to, e.What)
+	case StepDone:
+		if e.Err != nil {
+			fmt.Fprintln(t.to, e.Err)
+		}
+	}
+}
+
+func (texts) Close() error { return nil }
+
 // splitting gives a split renderer and what its files get, by platform.
 func splitting() (Renderer, map[string]*bytes.Buffer) {
 	files := map[string]*bytes.Buffer{}
-	return NewSplit(func(platforms []string) (all []Renderer, err error) {
+	return NewSplit(true, func(platforms []string) (all []Renderer, err error) {
 		if len(platforms) == 0 {
 			platforms = []string{""}
 		}
 		for _, p := range platforms {
 			files[p] = new(bytes.Buffer)
-			all = append(all, newPlain(files[p]))
+			all = append(all, texts{files[p]})
 		}
 		return all, nil
 	}), files
@@ -79,7 +101,7 @@ func TestABuildThatEndsBeforeItsPlatformsAreKnownIsShownAtOnePlace(t *testing.T)
 func TestAFileThatCanNotBeOpenedIsToldAtTheEnd(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk is full")
-	r := NewSplit(func([]string) ([]Renderer, error) { return nil, full })
+	r := NewSplit(true, func([]string) ([]Renderer, error) { return nil, full })
 	r.Emit(Planned{Platforms: []string{"linux/amd64"}})
 	r.Emit(StepStarted{ID: 1})
 	r.Emit(StepDone{ID: 1})

@@ -58,6 +58,9 @@ func (c *Collector) Emit(e progress.Event) {
 	c.Renderer.Emit(e)
 }
 
+// ShowsNotes tells whether the other renderer shows notes.
+func (c *Collector) ShowsNotes() bool { return progress.ShowsNotes(c.Renderer) }
+
 func (c *Collector) keep(e progress.StepUsed) Taken {
 	c.mu.Lock()
 	defer c.mu.Unlock()

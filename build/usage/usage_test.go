@@ -43,3 +43,13 @@ func TestWhatStepsTookIsKeptAndSaidWhereItIsWanted(t *testing.T) {
 		}
 	}
 }
+
+func TestACollectorShowsNotesIfWhatItStandsBeforeDoes(t *testing.T) {
+	t.Parallel()
+	if progress.Tell(usage.Collect(progress.Discard{}, true)) != nil {
+		t.Error("somebody looks for what nobody sees")
+	}
+	if progress.Tell(usage.Collect(progress.NewSplit(true, nil), true)) == nil {
+		t.Error("nobody is told")
+	}
+}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 	"github.com/cooperbuild/cooper/executor"
 	"github.com/cooperbuild/cooper/internal/fsys"
 	"github.com/cooperbuild/cooper/internal/guard"
@@ -61,7 +61,7 @@ func (c *console) connect(s *executor.Step) {
 // Output is where a stream of the command goes. On a terminal it does nothing but show.
 func Output(f *os.File) io.Writer {
 	if terminal.Is(f) {
-		return progress.Safe(f)
+		return lines.Safe(f)
 	}
 	return struct{ io.Writer }{f} // not a file, which the command would get itself
 }

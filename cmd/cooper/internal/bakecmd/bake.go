@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/internal/bakefile"
@@ -214,7 +214,7 @@ func runBake(cmd *cobra.Command, env command.Env, o *bakeOptions) error {
 	if err != nil {
 		return err
 	}
-	o.question.Ask, o.question.Command = mode != progress.ModeRawJSON && mode != progress.ModeJSON, os.Args
+	o.question.Ask, o.question.Command = mode != show.ModeRawJSON && mode != show.ModeJSON, os.Args
 	answer, err := Read(cmd.Context(), env, o.question)
 	switch {
 	case err != nil:

@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/engineload"
@@ -49,7 +50,7 @@ type bake struct {
 	env     command.Env
 	options *bakeOptions
 	jobs    Jobs
-	mode    progress.Mode
+	mode    show.Mode
 	targets []*bakeTarget
 
 	session  *build.Session
@@ -87,7 +88,7 @@ func (b *bake) build(ctx context.Context, handOver []string) (err error) {
 	defer func() { err = errors.Join(err, ns.Joined.Close()) }()
 	b.stepNS, b.together = ns, build.NewTogether()
 	b.results, b.shown = map[string]build.Result{}, map[string]bool{}
-	b.renderer = progress.New(b.mode, b.env.Stderr)
+	b.renderer = show.New(b.mode, b.env.Stderr)
 	b.note(note)
 	for _, text := range secretNotes {
 		b.note(text)

@@ -226,10 +226,9 @@ func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	o.Store.Tell = progress.Tell(renderer) // which knows whether it shows anything
 	o.used = usage.Collect(renderer, o.logUsage)
 	renderer = o.used
-	req.Progress = renderer
+	req.Progress, o.Store.Tell = renderer, progress.Tell(renderer)
 	for _, text := range slices.Concat(o.Notes, in.Notes, []string{note}) {
 		if text != "" {
 			renderer.Emit(progress.Note{Text: text})

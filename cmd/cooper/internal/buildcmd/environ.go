@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/engineload"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
@@ -31,7 +31,7 @@ func (o *Options) takeEnvironment(get lookup) error {
 		o.platform.List, o.platform.From = []string{platform}, envPlatform
 	}
 	if view := value(envProgress); view != "" && o.progress == "" {
-		if _, err := progress.ParseMode(view); err != nil {
+		if _, err := show.ParseMode(view); err != nil {
 			return command.Usagef("%s: %w", envProgress, err)
 		}
 		o.progress = view

@@ -5,11 +5,12 @@ import (
 
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
 // Mode is how the progress is shown that a flag, or the environment in its place, asks for.
-func Mode(flag string) (progress.Mode, error) {
+func Mode(flag string) (show.Mode, error) {
 	o := Options{progress: flag}
 	if err := o.takeEnvironment(os.LookupEnv); err != nil {
 		return "", err
@@ -18,17 +19,17 @@ func Mode(flag string) (progress.Mode, error) {
 }
 
 // progressMode is how the progress is shown.
-func (o *Options) progressMode() (progress.Mode, error) {
+func (o *Options) progressMode() (show.Mode, error) {
 	text := o.progress
 	if text == "none" { // buildx's word
-		text = string(progress.ModeQuiet)
+		text = string(show.ModeQuiet)
 	}
-	mode, err := progress.ParseMode(text)
+	mode, err := show.ParseMode(text)
 	if err != nil {
 		return mode, command.Usage(err)
 	}
 	if o.quiet {
-		mode = progress.ModeQuiet
+		mode = show.ModeQuiet
 	}
 	return mode, nil
 }
@@ -42,17 +43,17 @@ func (o *Options) renderer(env command.Env) (r progress.Renderer, closeLog func(
 	}
 	view := func(out, errs *os.File) progress.Renderer {
 		switch {
-		case !o.speaks.Containers() || mode != progress.ModeAuto:
-			return progress.New(mode, errs)
+		case !o.speaks.Containers() || mode != show.ModeAuto:
+			return show.New(mode, errs)
 		case o.writesToStdout():
-			return progress.NewSteps(errs, errs, command.First(o.tags))
+			return show.NewSteps(errs, errs, command.First(o.tags))
 		}
-		return progress.NewSteps(out, errs, command.First(o.tags))
+		return show.NewSteps(out, errs, command.First(o.tags))
 	}
 	if o.log.File == "" {
 		return view(env.Stdout, env.Stderr), func() error { return nil }, nil
 	}
-	return o.log.Open(func(f *os.File) progress.Renderer { return view(f, f) })
+	return o.log.Open(mode != show.ModeQuiet, func(f *os.File) progress.Renderer { return view(f, f) })
 }
 
 // writesToStdout tells whether standard output holds an archive.

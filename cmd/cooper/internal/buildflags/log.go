@@ -33,9 +33,9 @@ func (l *Log) Check() error {
 	return nil
 }
 
-// Open opens the files that show the progress, each by what view makes of it. The caller closes the renderer, and then
-// the files.
-func (l *Log) Open(view func(f *os.File) progress.Renderer) (r progress.Renderer, closeFiles func() error,
+// Open opens the files that show the progress, each by what view makes of it; notes tells whether that shows notes. The
+// caller closes the renderer, and then the files.
+func (l *Log) Open(notes bool, view func(f *os.File) progress.Renderer) (r progress.Renderer, closeFiles func() error,
 	err error) {
 	var files []*os.File
 	closeFiles = func() error {
@@ -57,7 +57,7 @@ func (l *Log) Open(view func(f *os.File) progress.Renderer) (r progress.Renderer
 		r, err = create(l.File)
 		return r, closeFiles, err
 	}
-	return progress.NewSplit(func(platforms []string) (all []progress.Renderer, err error) {
+	return progress.NewSplit(notes, func(platforms []string) (all []progress.Renderer, err error) {
 		for _, name := range l.names(platforms) {
 			r, err := create(name)
 			if err != nil {

@@ -9,9 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 )
 
-func plainly(f *os.File) progress.Renderer { return progress.New(progress.ModePlain, f) }
+func plainly(f *os.File) progress.Renderer { return show.New(show.ModePlain, f) }
 
 func TestALogIsSplitIntoAFileForEachPlatform(t *testing.T) {
 	t.Parallel()
@@ -23,7 +24,7 @@ func TestALogIsSplitIntoAFileForEachPlatform(t *testing.T) {
 			"log_linux_amd64",
 	} {
 		l := Log{File: filepath.Join(t.TempDir(), "log"), split: true}
-		r, closeFiles, err := l.Open(plainly)
+		r, closeFiles, err := l.Open(true, plainly)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestALogThatCanNotBeMadeIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, split := range []bool{false, true} {
 		l := Log{File: filepath.Join(t.TempDir(), "none", "log"), split: split}
-		r, closeFiles, err := l.Open(plainly)
+		r, closeFiles, err := l.Open(true, plainly)
 		if err == nil {
 			err = r.Close()
 		}

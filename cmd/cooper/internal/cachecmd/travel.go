@@ -9,7 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/cachemounts"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/sharedcache"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -115,7 +115,7 @@ func (o *travelOptions) run(ctx context.Context, env command.Env, read func(stri
 	if err != nil {
 		return err
 	}
-	renderer := progress.New(progress.ModeAuto, env.Stderr)
+	renderer := show.New(show.ModeAuto, env.Stderr)
 	s := build.NewSession(build.SessionOptions{Store: o.store, Registry: reach})
 	err = do(s, cachemounts.Request{Place: all[0], Key: key, IDs: o.ids, Replace: o.replace, Progress: renderer})
 	return errors.Join(err, s.Close(), renderer.Close())

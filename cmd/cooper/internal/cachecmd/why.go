@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cooperbuild/cooper/build"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 	"github.com/cooperbuild/cooper/build/why"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -91,7 +91,7 @@ func writeSentences(w io.Writer, a why.Answer) error {
 		if !s.Cached && !s.Kept {
 			line += "; its result was not kept"
 		}
-		if _, err := fmt.Fprintln(w, progress.Text(line)); err != nil {
+		if _, err := fmt.Fprintln(w, lines.Text(line)); err != nil {
 			return err
 		}
 	}

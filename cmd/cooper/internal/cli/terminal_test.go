@@ -10,15 +10,15 @@ import (
 // TestAllTextGoesThroughOnePlace keeps other ways to standard output and standard error than Env.Out and Env.Errs out
 // of the commands.
 func TestAllTextGoesThroughOnePlace(t *testing.T) {
-	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "progress.New(mode, env.Stderr)", "",
-		"progress.New(progress.ModeAuto, env.Stderr)", "", "progress.New(b.mode, b.env.Stderr)", "",
+	known := strings.NewReplacer("terminal.Is(env.Stdout)", "", "show.New(mode, env.Stderr)", "",
+		"show.New(show.ModeAuto, env.Stderr)", "", "show.New(b.mode, b.env.Stderr)", "",
 		"out, errs := env.Stdout, env.Stderr", "",
 		"fmt.Fprint(env.Stdout, clearScreen)", "", "terminal.Is(os.Stdout)", "", "Stdout: os.Stdout, Stderr: os.Stderr", "",
 		// what other processes and outputs are given
 		"Stdout: env.Stdout, Stderr: env.Stderr", "", "Stdout: env.Stdout, Stderr: stderr", "", "stderr = env.Stderr", "",
 		"= env.Stdin, &answer, env.Stderr", "",
-		"terminal.Is(e.Stdout)", "", "progress.Safe(e.Stdout)", "",
-		"return e.Stdout", "", "progress.Safe(e.Stderr)", "",
+		"terminal.Is(e.Stdout)", "", "lines.Safe(e.Stdout)", "",
+		"return e.Stdout", "", "lines.Safe(e.Stderr)", "",
 		"view(env.Stdout, env.Stderr)", "", // a renderer
 		"req.Stdout = env.Stdin, env.Stdout", "", "Stdout: env.Stdout, Progress: renderer", "")
 	var files []string

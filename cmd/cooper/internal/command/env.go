@@ -4,7 +4,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -28,11 +28,11 @@ type Env struct {
 // but show; what goes into a file or pipe is as it is.
 func (e Env) Out() io.Writer {
 	if terminal.Is(e.Stdout) {
-		return progress.Safe(e.Stdout)
+		return lines.Safe(e.Stdout)
 	}
 	return e.Stdout
 }
 
 // Errs is standard error for messages, which are always safe to show: sooner or later somebody looks at a log on a
 // terminal.
-func (e Env) Errs() io.Writer { return progress.Safe(e.Stderr) }
+func (e Env) Errs() io.Writer { return lines.Safe(e.Stderr) }

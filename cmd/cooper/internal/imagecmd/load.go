@@ -8,7 +8,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/archives"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/internal/terminal"
@@ -69,7 +69,7 @@ func runLoad(cmd *cobra.Command, env command.Env, o *loadOptions) error {
 	if err := command.Enter(cmd.Context(), env); err != nil {
 		return err
 	}
-	renderer := progress.New(mode, env.Stderr)
+	renderer := show.New(mode, env.Stderr)
 	s := imagenames.Open(telling(o.store, renderer))
 	var loaded []archives.Loaded
 	path := o.input

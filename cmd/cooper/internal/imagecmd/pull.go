@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildflags"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
@@ -135,7 +136,7 @@ func runPull(ctx context.Context, env command.Env, o *pullOptions, args []string
 	if err != nil {
 		return err
 	}
-	renderer := progress.New(mode, env.Stderr)
+	renderer := show.New(mode, env.Stderr)
 	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
 	var ids []string
 	for _, name := range args {

@@ -18,7 +18,7 @@ import (
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/outfile"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 )
 
 // pushOptions are the flags of push.
@@ -184,7 +184,7 @@ func runPush(cmd *cobra.Command, env command.Env, o *pushOptions, args []string)
 	if err != nil {
 		return err
 	}
-	renderer := progress.New(mode, env.Stderr)
+	renderer := show.New(mode, env.Stderr)
 	req.Progress = renderer
 	s := build.NewSession(build.SessionOptions{Store: telling(o.store, renderer), Registry: reach})
 	err = o.save(cmd.Context(), s, req)

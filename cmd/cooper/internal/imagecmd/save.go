@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/archives"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
 	"github.com/cooperbuild/cooper/internal/terminal"
@@ -132,7 +133,7 @@ func runSave(cmd *cobra.Command, env command.Env, o *saveOptions, args []string)
 	if err := command.Enter(cmd.Context(), env); err != nil {
 		return err
 	}
-	renderer := progress.New(mode, env.Stderr)
+	renderer := show.New(mode, env.Stderr)
 	s := imagenames.Open(telling(o.store, renderer))
 	err = archives.Save(cmd.Context(), s, archives.SaveRequest{
 		Images: args, Spec: spec, Platform: platform, AllPlatforms: o.allPlatforms, Stdout: env.Stdout, Progress: renderer,
@@ -145,13 +146,13 @@ func runSave(cmd *cobra.Command, env command.Env, o *saveOptions, args []string)
 }
 
 // modeOf reads --progress and --quiet.
-func modeOf(text string, quiet bool) (progress.Mode, error) {
-	mode, err := progress.ParseMode(text)
+func modeOf(text string, quiet bool) (show.Mode, error) {
+	mode, err := show.ParseMode(text)
 	if err != nil {
 		return mode, command.Usage(err)
 	}
 	if quiet {
-		mode = progress.ModeQuiet
+		mode = show.ModeQuiet
 	}
 	return mode, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/build/export"
 	"github.com/cooperbuild/cooper/build/manifestlist"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagenames"
@@ -229,7 +229,7 @@ func (o *toolsOptions) sources(given []string) (all []string, annotations map[st
 
 // push pushes the index by each tag and prints its digest.
 func (o *toolsOptions) push(ctx context.Context, env command.Env, s *build.Session, name string) error {
-	renderer := progress.New(progress.ModeAuto, env.Stderr)
+	renderer := show.New(show.ModeAuto, env.Stderr)
 	res, err := build.Push(ctx, s, build.PushRequest{
 		Image: name, To: o.tags, Spec: export.Spec{Type: export.TypeRegistry, Push: &export.PushSpec{}}, Progress: renderer,
 	})

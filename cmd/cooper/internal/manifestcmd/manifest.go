@@ -12,7 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
 	"github.com/cooperbuild/cooper/build/manifestlist"
-	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/pullimage"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/imagecmd"
@@ -326,7 +326,7 @@ func bare(names []string) (all []string) {
 // fetch pulls the images that the store doesn't have, and with --all the indexes of names with docker:// in any case:
 // the store may have one image of such an index under the name.
 func (o *manifestOptions) fetch(ctx context.Context, env command.Env, s *build.Session, names []string) (err error) {
-	renderer := progress.New(progress.ModeAuto, env.Stderr)
+	renderer := show.New(show.ModeAuto, env.Stderr)
 	defer func() { err = errors.Join(err, renderer.Close()) }()
 	for i, name := range bare(names) {
 		there, err := catalog.Has(ctx, s, name)

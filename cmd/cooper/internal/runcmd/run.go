@@ -16,6 +16,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/tryout"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
@@ -257,13 +258,15 @@ func (o *runOptions) run(ctx context.Context, env command.Env, args []string) (e
 	if err != nil {
 		return err
 	}
-	mode := progress.ModeAuto
+	mode := show.ModeAuto
 	if o.quiet {
-		mode = progress.ModeQuiet
+		mode = show.ModeQuiet
 	}
-	shown := &untilBegun{env: env, renderer: progress.New(mode, env.Stderr)}
+	shown := &untilBegun{env: env, renderer: show.New(mode, env.Stderr)}
 	place := o.store
-	place.Tell = func(text string) { shown.Emit(progress.Note{Text: text}) }
+	if progress.ShowsNotes(shown) {
+		place.Tell = func(text string) { shown.Emit(progress.Note{Text: text}) }
+	}
 	session := build.NewSession(build.SessionOptions{Store: place, Registry: reach})
 	defer func() { err = errors.Join(err, session.Close()) }()
 	is, err := o.isContainer(ctx, session, args[0])
@@ -339,3 +342,6 @@ func (u *untilBegun) Emit(e progress.Event) {
 		fmt.Fprintf(u.env.Errs(), "cooper: %s\n", note.Text)
 	}
 }
+
+// ShowsNotes tells whether a note is shown now.
+func (u *untilBegun) ShowsNotes() bool { return u.begun || progress.ShowsNotes(u.renderer) }

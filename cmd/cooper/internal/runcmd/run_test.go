@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -71,5 +72,17 @@ func TestARequestIsMadeOfTheFlagsOrRefused(t *testing.T) {
 		if _, err := o.request([]string{"image"}); !errors.As(err, new(command.UsageError)) {
 			t.Errorf("%s: %v", flag, err)
 		}
+	}
+}
+
+func TestNotesAreShownOnceTheCommandBeginsOrIfTheViewDoes(t *testing.T) {
+	t.Parallel()
+	var all progress.Sink = &untilBegun{renderer: progress.NewSplit(true, nil)}
+	quiet := &untilBegun{renderer: progress.Discard{}}
+	if !progress.ShowsNotes(all) || progress.ShowsNotes(quiet) {
+		t.Errorf("before: %t, quiet %t", progress.ShowsNotes(all), progress.ShowsNotes(quiet))
+	}
+	if err := quiet.begin(); err != nil || !progress.ShowsNotes(quiet) {
+		t.Errorf("%v: a note goes nowhere", err)
 	}
 }

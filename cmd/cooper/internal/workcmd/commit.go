@@ -14,6 +14,7 @@ import (
 	"github.com/cooperbuild/cooper/build/manifestlist"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -57,13 +58,15 @@ directory. Without one the image has no name.`,
 	f.StringVar(&o.iidFile, "iidfile", "", "write the image's ID to this file instead of standard output")
 	f.StringVar(&o.manifest, "manifest", "", "add the image to this manifest list, which is made if it isn't there")
 	f.StringVar(&o.timestamp, "timestamp", "", "time of all files and records of the image, in seconds since 1970")
-	f.StringVar(&o.sourceDate, "source-date-epoch", "", "latest time that files and records of the image have, in seconds since 1970 (default $SOURCE_DATE_EPOCH)")
+	f.StringVar(&o.sourceDate, "source-date-epoch", "",
+		"latest time that files and records of the image have, in seconds since 1970 (default $SOURCE_DATE_EPOCH)")
 	f.BoolVar(&o.omitHistory, "omit-history", false, "make an image without a history")
 	f.StringSliceVar(&o.unsetEnv, "unsetenv", nil, "variable that the image hasn't got")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "annotation of the manifest, KEY=VALUE")
 	f.BoolVar(&o.identity, "identity-label", false, "give the image the label "+identityLabel+", the version of cooper")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the ID")
-	f.BoolVarP(&o.compression, "disable-compression", "D", true, "without effect: layers are compressed where they leave the store")
+	f.BoolVarP(&o.compression, "disable-compression", "D", true,
+		"without effect: layers are compressed where they leave the store")
 	f.Lookup("disable-compression").Hidden = true
 	o.RegistryFlags.Add(f)
 	o.registry = &o.RegistryFlags
@@ -103,7 +106,8 @@ func destinationOf(text string) (d destination, err error) {
 		d.file = export.Spec{Type: export.TypeDir, Dest: rest}
 		return d, checkDest(text, rest)
 	case "docker-daemon":
-		return d, command.Usagef("%s: cooper speaks with no daemon\nhint: commit to docker-archive:FILE, and docker load -i FILE", text)
+		return d, command.Usagef(
+			"%s: cooper speaks with no daemon\nhint: commit to docker-archive:FILE, and docker load -i FILE", text)
 	case "containers-storage":
 		text = rest
 	}
@@ -176,9 +180,9 @@ func (o *commitOptions) do(ctx context.Context, args []string) error {
 	if err != nil {
 		return command.Usage(err)
 	}
-	o.mode = progress.ModeAuto
+	o.mode = show.ModeAuto
 	if o.quiet {
-		o.mode = progress.ModeQuiet
+		o.mode = show.ModeQuiet
 	}
 	return o.run(ctx, func(s *build.Session, sink progress.Sink) error {
 		c, err := working.Open(ctx, s, args[0], sink)

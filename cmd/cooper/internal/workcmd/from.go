@@ -10,6 +10,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
@@ -142,9 +143,9 @@ func (o *fromOptions) do(cmd *cobra.Command, image string) error {
 	if req.Find, err = o.find(); err != nil {
 		return err
 	}
-	o.mode = progress.ModeAuto
+	o.mode = show.ModeAuto
 	if o.quiet {
-		o.mode = progress.ModeQuiet
+		o.mode = show.ModeQuiet
 	}
 	return o.run(cmd.Context(), func(s *build.Session, to progress.Sink) error {
 		req.Progress = to

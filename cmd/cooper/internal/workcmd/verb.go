@@ -11,6 +11,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -31,7 +32,7 @@ type verb struct {
 	// registry are the flags about registries; nil: the verb has none.
 	registry *command.RegistryFlags
 	// mode is how progress is shown; empty: only notes are.
-	mode progress.Mode
+	mode show.Mode
 }
 
 // usage refuses another number of words than a verb takes; most is 0 if there may be any number.
@@ -72,7 +73,7 @@ func (v *verb) sink() (progress.Sink, func() error) {
 	if v.mode == "" {
 		return command.Notes(v.env), func() error { return nil }
 	}
-	r := progress.New(v.mode, v.env.Stderr)
+	r := show.New(v.mode, v.env.Stderr)
 	return r, r.Close
 }
 

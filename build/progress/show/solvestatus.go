@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 // The JSON of BuildKit's client.SolveStatus, of which this view writes one a line. Times are those of the events.
@@ -75,14 +78,14 @@ type solveStatuses struct {
 	closed  bool
 }
 
-var _ Renderer = (*solveStatuses)(nil)
+var _ progress.Renderer = (*solveStatuses)(nil)
 
 func newSolveStatuses(out io.Writer) *solveStatuses {
 	return &solveStatuses{out: jsonOut{w: out}, tracker: newTracker(nil), vertexes: map[int]vertex{}}
 }
 
-// Emit implements Sink. It waits for the write.
-func (r *solveStatuses) Emit(e Event) {
+// Emit implements progress.Sink. It waits for the write.
+func (r *solveStatuses) Emit(e progress.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -90,28 +93,28 @@ func (r *solveStatuses) Emit(e Event) {
 	}
 
 	switch e := e.(type) {
-	case StepStarted:
+	case progress.StepStarted:
 		v := r.start(r.tracker.start(e))
 		r.out.write(solveStatus{Vertexes: []vertex{v}})
-	case StepOutput:
+	case progress.StepOutput:
 		r.output(e)
-	case Transfer:
+	case progress.Transfer:
 		r.transfer(e)
-	case Explained:
-		r.output(StepOutput{ID: e.ID, Data: []byte("why: " + oneLine(e.Text) + "\n"), Stderr: true})
-	case StepDone:
+	case progress.Explained:
+		r.output(progress.StepOutput{ID: e.ID, Data: []byte("why: " + lines.One(e.Text) + "\n"), Stderr: true})
+	case progress.StepDone:
 		r.done(e)
-	case Warning:
+	case progress.Warning:
 		r.warn(e)
-	case Note:
+	case progress.Note:
 		now := r.now()
 		r.out.write(solveStatus{Vertexes: []vertex{
-			{Digest: r.other("note"), Name: oneLine(e.Text), Started: &now, Completed: &now},
+			{Digest: r.other("note"), Name: lines.One(e.Text), Started: &now, Completed: &now},
 		}})
 	}
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (r *solveStatuses) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +149,7 @@ func (r *solveStatuses) other(kind string) digest.Digest {
 	return digest.FromString(fmt.Sprintf("%s %d", kind, r.extra))
 }
 
-func (r *solveStatuses) output(e StepOutput) {
+func (r *solveStatuses) output(e progress.StepOutput) {
 	entry := vertexLog{Vertex: r.vertex(e.ID).Digest, Stream: 1, Timestamp: r.now()}
 	if e.Stderr {
 		entry.Stream = 2
@@ -157,13 +160,13 @@ func (r *solveStatuses) output(e StepOutput) {
 	}
 }
 
-func (r *solveStatuses) transfer(e Transfer) {
+func (r *solveStatuses) transfer(e progress.Transfer) {
 	x := r.tracker.due(e, transferJSONEvery)
 	if x == nil {
 		return
 	}
 	v, now := r.vertex(e.ID), r.now()
-	s := vertexStatus{ID: oneLine(e.What), Vertex: v.Digest, Current: e.Done, Total: max(e.Total, 0), Timestamp: now,
+	s := vertexStatus{ID: lines.One(e.What), Vertex: v.Digest, Current: e.Done, Total: max(e.Total, 0), Timestamp: now,
 		Started: v.Started}
 	if x.over {
 		s.Completed = &now
@@ -171,10 +174,10 @@ func (r *solveStatuses) transfer(e Transfer) {
 	r.out.write(solveStatus{Statuses: []vertexStatus{s}})
 }
 
-func (r *solveStatuses) done(e StepDone) {
+func (r *solveStatuses) done(e progress.StepDone) {
 	v, now := r.vertex(e.ID), r.now()
 	delete(r.vertexes, e.ID)
-	_, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
+	_, how := r.tracker.finish(progress.StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
 	r.tracker.failed = nil // this view doesn't show failed steps again at the end
 	v.Completed, v.Cached = &now, e.Cached
 	switch how {
@@ -187,16 +190,16 @@ func (r *solveStatuses) done(e StepDone) {
 }
 
 // warn writes a warning. All of them belong to one vertex, since readers drop those that belong to none.
-func (r *solveStatuses) warn(e Warning) {
+func (r *solveStatuses) warn(e progress.Warning) {
 	var s solveStatus
 	if r.checked == "" {
 		now := r.now()
 		r.checked = r.other("check")
 		s.Vertexes = []vertex{{Digest: r.checked, Name: "[internal] load build definition", Started: &now, Completed: &now}}
 	}
-	text := oneLine(e.Message)
+	text := lines.One(e.Message)
 	if e.Rule != "" {
-		text = oneLine(e.Rule) + ": " + text
+		text = lines.One(e.Rule) + ": " + text
 	}
 	w := vertexWarning{Vertex: r.checked, Level: 1, Short: []byte(text), URL: e.URL}
 	if e.File != "" {

@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"fmt"
@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 const (
@@ -29,12 +32,12 @@ type plain struct {
 	closed bool
 }
 
-var _ Renderer = (*plain)(nil)
+var _ progress.Renderer = (*plain)(nil)
 
 func newPlain(out io.Writer) *plain { return &plain{out: out, tracker: newTracker(nil)} }
 
-// Emit implements Sink. It waits for the write.
-func (p *plain) Emit(e Event) {
+// Emit implements progress.Sink. It waits for the write.
+func (p *plain) Emit(e progress.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -42,30 +45,30 @@ func (p *plain) Emit(e Event) {
 	}
 
 	switch e := e.(type) {
-	case StepStarted:
+	case progress.StepStarted:
 		if p.any {
 			p.buf = append(p.buf, '\n')
 		}
 		s := p.tracker.start(e)
 		p.line(s, s.title())
-	case StepOutput:
+	case progress.StepOutput:
 		s := p.tracker.step(e.ID)
-		s.stream(e.Stderr).write(e.Data, func(l line) { p.output(s, l) })
-	case Transfer:
+		s.stream(e.Stderr).Take(e.Data, func(l lines.Line) { p.output(s, l) })
+	case progress.Transfer:
 		p.transfer(e)
-	case Explained:
-		p.line(p.tracker.step(e.ID), "WHY "+oneLine(e.Text))
-	case StepDone:
+	case progress.Explained:
+		p.line(p.tracker.step(e.ID), "WHY "+lines.One(e.Text))
+	case progress.StepDone:
 		p.done(e)
-	case Warning:
+	case progress.Warning:
 		p.buf = append(append(append(p.buf, "WARNING: "...), e.String()...), '\n')
-	case Note:
-		p.buf = append(append(p.buf, oneLine(e.Text)...), '\n')
+	case progress.Note:
+		p.buf = append(append(p.buf, lines.One(e.Text)...), '\n')
 	}
 	p.flush()
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (p *plain) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,29 +91,29 @@ func (p *plain) line(s *step, text string) {
 	}
 }
 
-func (p *plain) output(s *step, l line) {
+func (p *plain) output(s *step, l lines.Line) {
 	at := strconv.FormatFloat(p.tracker.elapsed(s).Seconds(), 'f', 3, 64)
-	p.line(s, at+" "+l.text)
+	p.line(s, at+" "+l.Text)
 }
 
 func (p *plain) rest(s *step) {
-	for _, l := range []*lines{&s.stdout, &s.stderr} {
-		l.flush(func(l line) { p.output(s, l) })
+	for _, l := range []*lines.Stream{&s.stdout, &s.stderr} {
+		l.Flush(func(l lines.Line) { p.output(s, l) })
 	}
 }
 
-func (p *plain) transfer(e Transfer) {
+func (p *plain) transfer(e progress.Transfer) {
 	if x := p.tracker.due(e, transferEvery); x != nil {
-		p.line(p.tracker.step(e.ID), oneLine(e.What)+": "+x.String())
+		p.line(p.tracker.step(e.ID), lines.One(e.What)+": "+x.String())
 	}
 }
 
-func (p *plain) done(e StepDone) {
+func (p *plain) done(e progress.StepDone) {
 	s, how := p.tracker.finish(e)
 	p.rest(s)
 	for _, what := range slices.Sorted(maps.Keys(s.transfers)) {
 		if x := s.transfers[what]; !x.over {
-			p.line(s, oneLine(what)+": "+x.String())
+			p.line(s, lines.One(what)+": "+x.String())
 		}
 	}
 	switch how {
@@ -123,7 +126,7 @@ func (p *plain) done(e StepDone) {
 	case outcomeDone:
 		text := fmt.Sprintf("DONE %.1fs", p.tracker.elapsed(s).Seconds())
 		if e.Reason != "" {
-			text += " (" + oneLine(e.Reason) + ")"
+			text += " (" + lines.One(e.Reason) + ")"
 		}
 		p.line(s, text)
 	}
@@ -138,22 +141,4 @@ func (p *plain) flush() {
 		}
 	}
 	p.buf = p.buf[:0]
-}
-
-// String is the warning on one line, as in "Containerfile:3: StageNameCasing: message (https://page)".
-func (w Warning) String() string {
-	text := oneLine(w.Message)
-	if w.Rule != "" {
-		text = oneLine(w.Rule) + ": " + text
-	}
-	if w.URL != "" {
-		text += " (" + oneLine(w.URL) + ")"
-	}
-	switch {
-	case w.File != "" && w.Line > 0:
-		return fmt.Sprintf("%s:%d: %s", oneLine(w.File), w.Line, text)
-	case w.File != "":
-		return oneLine(w.File) + ": " + text
-	}
-	return text
 }

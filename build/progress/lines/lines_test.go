@@ -1,7 +1,6 @@
-package progress
+package lines
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -34,13 +33,13 @@ func TestLinesComeOutWholeAndHarmless(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for size := 1; size <= len(c.in); size++ {
-				var l lines
+				var l Stream
 				var got []string
-				emit := func(l line) { got = append(got, l.text) }
+				emit := func(l Line) { got = append(got, l.Text) }
 				for piece := range slices.Chunk([]byte(c.in), size) {
-					l.write(piece, emit)
+					l.Take(piece, emit)
 				}
-				l.flush(emit)
+				l.Flush(emit)
 				if !slices.Equal(got, c.want) {
 					t.Errorf("in pieces of %d: got %q, want %q", size, got, c.want)
 				}
@@ -50,27 +49,27 @@ func TestLinesComeOutWholeAndHarmless(t *testing.T) {
 }
 
 func TestLongLineIsBrokenBetweenRunes(t *testing.T) {
-	in := strings.Repeat("漢", 3*maxLine)
-	var l lines
+	in := strings.Repeat("漢", 3*Most)
+	var l Stream
 	var got strings.Builder
 	pieces := 0
-	emit := func(l line) {
-		if len(l.text) > maxLine {
-			t.Errorf("piece of %d bytes", len(l.text))
+	emit := func(l Line) {
+		if len(l.Text) > Most {
+			t.Errorf("piece of %d bytes", len(l.Text))
 		}
-		if l.more != (pieces > 0) {
-			t.Errorf("piece %d: more is %v", pieces, l.more)
+		if l.More != (pieces > 0) {
+			t.Errorf("piece %d: more is %v", pieces, l.More)
 		}
 		pieces++
-		got.WriteString(l.text)
+		got.WriteString(l.Text)
 	}
-	l.write([]byte(in), emit)
-	l.flush(emit)
+	l.Take([]byte(in), emit)
+	l.Flush(emit)
 	if got.String() != in {
 		t.Error("the pieces don't make the line")
 	}
-	l.write([]byte("next\n"), func(l line) {
-		if l.more || l.text != "next" {
+	l.Take([]byte("next\n"), func(l Line) {
+		if l.More || l.Text != "next" {
 			t.Errorf("next line is %+v", l)
 		}
 	})
@@ -81,31 +80,11 @@ func TestTextIsOnOneLine(t *testing.T) {
 		"RUN true":                  "RUN true",
 		"RUN <<EOF\necho\nEOF\n":    "RUN <<EOF echo EOF",
 		"RUN \x1b[2Jx":              "RUN x",
-		strings.Repeat("a", 100000): strings.Repeat("a", maxText),
+		"no such thing\nhint: make": "no such thing; hint: make",
+		strings.Repeat("a", 100000): strings.Repeat("a", MostText),
 	} {
-		if got := oneLine(in); got != want {
+		if got := One(in); got != want {
 			t.Errorf("%.20q: got %.20q (%d bytes)", in, got, len(got))
-		}
-	}
-}
-
-func TestFitCutsAtTheWidth(t *testing.T) {
-	for _, c := range []struct {
-		in    string
-		width int
-		want  string
-		cells int
-	}{
-		{"abc", 3, "abc", 3},
-		{"abcd", 3, "ab…", 3},
-		{"漢字", 4, "漢字", 4},
-		{"漢字漢", 4, "漢…", 3},
-		{"e\u0301e\u0301", 2, "e\u0301e\u0301", 2},
-		{"\ta", 9, "        a", 9},
-		{"abc", 0, "", 0},
-	} {
-		if got, cells := fit(c.in, c.width); got != c.want || cells != c.cells {
-			t.Errorf("fit(%q, %d) = %q, %d; want %q, %d", c.in, c.width, got, cells, c.want, c.cells)
 		}
 	}
 }
@@ -114,20 +93,20 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\x1b[31mb\r\n\xff"), 3)
 	f.Add([]byte("\x1b]0;x\x1b\\\u202e\x9b"), 1)
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
-		var whole, parts []line
-		var l lines
-		l.write(in, func(l line) { whole = append(whole, l) })
-		l.flush(func(l line) { whole = append(whole, l) })
+		var whole, parts []Line
+		var l Stream
+		l.Take(in, func(l Line) { whole = append(whole, l) })
+		l.Flush(func(l Line) { whole = append(whole, l) })
 		for piece := range slices.Chunk(in, max(size, 1)) {
-			l.write(piece, func(l line) { parts = append(parts, l) })
+			l.Take(piece, func(l Line) { parts = append(parts, l) })
 		}
-		l.flush(func(l line) { parts = append(parts, l) })
+		l.Flush(func(l Line) { parts = append(parts, l) })
 		if !slices.Equal(whole, parts) {
 			t.Errorf("pieces of %d give %+v instead of %+v", size, parts, whole)
 		}
 		for _, l := range whole {
-			if !utf8.ValidString(l.text) || strings.ContainsFunc(l.text, func(r rune) bool { return !visible(r) }) {
-				t.Errorf("unsafe line %q", l.text)
+			if !utf8.ValidString(l.Text) || strings.ContainsFunc(l.Text, func(r rune) bool { return !Visible(r) }) {
+				t.Errorf("unsafe line %q", l.Text)
 			}
 		}
 	})
@@ -146,21 +125,5 @@ func TestTextIsHarmlessAndWhole(t *testing.T) {
 		if b.String() != want || n != len(in) || err != nil {
 			t.Errorf("%q gives %q, %d, %v; want %q", in, &b, n, err, want)
 		}
-	}
-}
-
-func TestJSONHidesNothingFromWhoLooksAtIt(t *testing.T) {
-	const text = "\x1b[2J\u009b\u202e\x7f\U000e0001\n\"é😀"
-	var b strings.Builder
-	r := newJSON(&b)
-	r.Emit(Note{Text: text})
-	for _, c := range strings.TrimSuffix(b.String(), "\n") {
-		if !visible(c) {
-			t.Errorf("%q in %q", c, &b)
-		}
-	}
-	var got struct{ Text string }
-	if err := json.Unmarshal([]byte(b.String()), &got); err != nil || got.Text != text {
-		t.Errorf("%q is read as %q, %v", &b, got.Text, err)
 	}
 }

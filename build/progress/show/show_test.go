@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"bytes"
@@ -16,42 +16,43 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
 // story is one build with one of everything. tick is called between events.
-func story(s Sink, tick func()) {
-	for _, e := range []Event{
-		Note{Text: "building as alice"},
-		StepStarted{ID: 10, Name: "[builder 1/3]", Text: "FROM debian"},
-		StepDone{ID: 10, Cached: true, Reason: "same inputs"},
-		StepStarted{ID: 11, Name: "[builder 2/3]", Text: "RUN make"},
-		StepOutput{ID: 11, Data: []byte("cc a.c\ncc ")},
-		StepStarted{ID: 12, Name: "[context]", Text: "load context"},
-		Transfer{ID: 12, What: "transferring context", Done: 100, Total: 2000},
-		StepOutput{ID: 11, Data: []byte("warning: x\n"), Stderr: true},
-		StepOutput{ID: 11, Data: []byte("b.c\n")},
-		Transfer{ID: 12, What: "transferring context", Done: 2000, Total: 2000},
-		StepDone{ID: 12},
-		Warning{File: "Containerfile", Line: 3, Rule: "StageNameCasing", Message: "use lower case"},
-		StepDone{ID: 11, Reason: "make.c changed"},
-		StepStarted{ID: 13, Name: "[builder 3/3]", Text: "RUN false"},
-		StepOutput{ID: 13, Data: []byte("about to \x1b[31mfail\nno newline")},
-		StepStarted{ID: 14, Name: "[other 1/1]", Text: "RUN sleep 100"},
-		StepDone{ID: 13, Err: errors.New("exit status 1\nsecond line")},
-		StepDone{ID: 14, Err: fmt.Errorf("run: %w", context.Canceled)},
+func story(s progress.Sink, tick func()) {
+	for _, e := range []progress.Event{
+		progress.Note{Text: "building as alice"},
+		progress.StepStarted{ID: 10, Name: "[builder 1/3]", Text: "FROM debian"},
+		progress.StepDone{ID: 10, Cached: true, Reason: "same inputs"},
+		progress.StepStarted{ID: 11, Name: "[builder 2/3]", Text: "RUN make"},
+		progress.StepOutput{ID: 11, Data: []byte("cc a.c\ncc ")},
+		progress.StepStarted{ID: 12, Name: "[context]", Text: "load context"},
+		progress.Transfer{ID: 12, What: "transferring context", Done: 100, Total: 2000},
+		progress.StepOutput{ID: 11, Data: []byte("warning: x\n"), Stderr: true},
+		progress.StepOutput{ID: 11, Data: []byte("b.c\n")},
+		progress.Transfer{ID: 12, What: "transferring context", Done: 2000, Total: 2000},
+		progress.StepDone{ID: 12},
+		progress.Warning{File: "Containerfile", Line: 3, Rule: "StageNameCasing", Message: "use lower case"},
+		progress.StepDone{ID: 11, Reason: "make.c changed"},
+		progress.StepStarted{ID: 13, Name: "[builder 3/3]", Text: "RUN false"},
+		progress.StepOutput{ID: 13, Data: []byte("about to \x1b[31mfail\nno newline")},
+		progress.StepStarted{ID: 14, Name: "[other 1/1]", Text: "RUN sleep 100"},
+		progress.StepDone{ID: 13, Err: errors.New("exit status 1\nsecond line")},
+		progress.StepDone{ID: 14, Err: fmt.Errorf("run: %w", context.Canceled)},
 	} {
 		s.Emit(e)
 		tick()
 	}
 }
 
-func closed(t *testing.T, r Renderer) {
+func closed(t *testing.T, r progress.Renderer) {
 	t.Helper()
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	r.Emit(Note{Text: "too late"})
+	r.Emit(progress.Note{Text: "too late"})
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
@@ -117,10 +118,10 @@ func TestJSONIsAnObjectALine(t *testing.T) {
 	r := newJSON(&out)
 	r.tracker = newTracker(c.now)
 	story(r, func() { c.add(125 * time.Millisecond) })
-	r.Emit(StepStarted{ID: 0})
-	r.Emit(StepOutput{ID: 0, Data: []byte{0xff}, Stderr: true})
+	r.Emit(progress.StepStarted{ID: 0})
+	r.Emit(progress.StepOutput{ID: 0, Data: []byte{0xff}, Stderr: true})
 	long := strings.Repeat("é", maxPiece)
-	r.Emit(StepOutput{ID: 0, Data: []byte(long)})
+	r.Emit(progress.StepOutput{ID: 0, Data: []byte(long)})
 	closed(t, r)
 	lines := strings.SplitAfter(out.String(), "\n")
 	want := `{"time":"2023-11-14T22:13:20Z","type":"note","text":"building as alice"}
@@ -176,8 +177,8 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 						nil
 				}})
 			}
-			r.Emit(StepStarted{ID: 1})
-			w := Writer(r, 1)
+			r.Emit(progress.StepStarted{ID: 1})
+			w := progress.Writer(r, 1)
 			piece := bytes.Repeat([]byte("x"), 1<<20)
 			for range 64 {
 				_, _ = w.Write(piece)
@@ -191,7 +192,7 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 			if after.HeapAlloc > 8<<20 {
 				t.Errorf("%d KiB are in use", after.HeapAlloc>>10)
 			}
-			r.Emit(StepDone{ID: 1, Err: io.EOF})
+			r.Emit(progress.StepDone{ID: 1, Err: io.EOF})
 			closed(t, r)
 		})
 	}
@@ -209,7 +210,7 @@ func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 			best := time.Hour
 			for range 20 {
 				began := time.Now()
-				var r Renderer
+				var r progress.Renderer
 				if mode == ModeTTY {
 					r = newTTY(ttyOptions{out: out, size: func() (terminal.Size, error) {
 						return terminal.Size{Width: 80, Height: 24},
@@ -219,9 +220,9 @@ func TestTwentyStepsCostLessThanTwoMilliseconds(t *testing.T) {
 					r = New(mode, out)
 				}
 				for id := range 20 {
-					r.Emit(StepStarted{ID: id, Name: fmt.Sprintf("[%d/20]", id), Text: "RUN true"})
-					r.Emit(StepOutput{ID: id, Data: []byte("a line\nand another\n")})
-					r.Emit(StepDone{ID: id})
+					r.Emit(progress.StepStarted{ID: id, Name: fmt.Sprintf("[%d/20]", id), Text: "RUN true"})
+					r.Emit(progress.StepOutput{ID: id, Data: []byte("a line\nand another\n")})
+					r.Emit(progress.StepDone{ID: id})
 				}
 				if err := r.Close(); err != nil {
 					t.Fatal(err)
@@ -240,10 +241,11 @@ func TestManyGoroutinesMayEmit(t *testing.T) {
 	for _, mode := range []Mode{ModePlain, ModeQuiet, ModeJSON, ModeTTY} {
 		t.Run(string(mode), func(t *testing.T) {
 			var out bytes.Buffer
-			renderers := map[Mode]func() Renderer{
-				ModePlain: func() Renderer { return newPlain(&out) }, ModeQuiet: func() Renderer { return newQuiet(&out) },
-				ModeJSON: func() Renderer { return newJSON(&out) },
-				ModeTTY: func() Renderer {
+			renderers := map[Mode]func() progress.Renderer{
+				ModePlain: func() progress.Renderer { return newPlain(&out) },
+				ModeQuiet: func() progress.Renderer { return newQuiet(&out) },
+				ModeJSON:  func() progress.Renderer { return newJSON(&out) },
+				ModeTTY: func() progress.Renderer {
 					return newTTY(ttyOptions{out: &out,
 						size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }})
 				},
@@ -268,13 +270,13 @@ func TestManyGoroutinesMayEmit(t *testing.T) {
 }
 
 // printLines is a step that prints 50 lines and fails.
-func printLines(r Renderer, id int) {
-	r.Emit(StepStarted{ID: id, Text: fmt.Sprintf("RUN step%d", id)})
+func printLines(r progress.Renderer, id int) {
+	r.Emit(progress.StepStarted{ID: id, Text: fmt.Sprintf("RUN step%d", id)})
 	for n := range 50 {
-		fmt.Fprintf(Writer(r, id), "step%d line%d\n", id, n)
-		r.Emit(Transfer{ID: id, What: "x", Done: int64(n)})
+		fmt.Fprintf(progress.Writer(r, id), "step%d line%d\n", id, n)
+		r.Emit(progress.Transfer{ID: id, What: "x", Done: int64(n)})
 	}
-	r.Emit(StepDone{ID: id, Err: errors.New("broken")})
+	r.Emit(progress.StepDone{ID: id, Err: errors.New("broken")})
 }
 
 type brokenWriter struct{}
@@ -282,7 +284,7 @@ type brokenWriter struct{}
 func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestWriteErrorIsKeptForClose(t *testing.T) {
-	for _, r := range []Renderer{
+	for _, r := range []progress.Renderer{
 		newPlain(brokenWriter{}), newQuiet(brokenWriter{}), newJSON(brokenWriter{}), newSolveStatuses(brokenWriter{}),
 		newTTY(ttyOptions{out: brokenWriter{},
 			size: func() (terminal.Size, error) { return terminal.Size{Width: 80, Height: 24}, nil }}),
@@ -299,7 +301,7 @@ func TestWriteErrorIsKeptForClose(t *testing.T) {
 func TestUnannouncedStepsLoseNothing(t *testing.T) {
 	var out bytes.Buffer
 	p := newPlain(&out)
-	p.Emit(StepOutput{ID: 7, Data: []byte("hello")})
+	p.Emit(progress.StepOutput{ID: 7, Data: []byte("hello")})
 	closed(t, p)
 	if want := "#1 0.000 hello\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
@@ -317,5 +319,21 @@ func TestModes(t *testing.T) {
 	if want := `progress mode "fancy": must be one of auto, tty, plain, quiet, json, rawjson`; err == nil ||
 		err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAllViewsButQuietShowNotes(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	for _, mode := range []Mode{ModeAuto, ModePlain, ModeQuiet, ModeJSON, ModeRawJSON} {
+		if got := progress.ShowsNotes(New(mode, null)); got != (mode != ModeQuiet) {
+			t.Errorf("%s: %t", mode, got)
+		}
+	}
+	if !progress.ShowsNotes(NewSteps(null, null, "")) {
+		t.Error("steps doesn't")
 	}
 }

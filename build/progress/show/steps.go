@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"fmt"
@@ -6,6 +6,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 // stepView shows a build as buildah does: the instructions in the order of the Dockerfile, each with all that it writes
@@ -28,7 +31,7 @@ type stepView struct {
 
 // instruction is one that is shown, with what its step has written ahead of its turn.
 type instruction struct {
-	Instruction
+	progress.Instruction
 	started, shown, done, cached bool
 	kept                         []keptLine
 }
@@ -42,45 +45,45 @@ type keptLine struct {
 // maxKept bounds the lines that are kept of one step.
 const maxKept = 10_000
 
-var _ Renderer = (*stepView)(nil)
+var _ progress.Renderer = (*stepView)(nil)
 
 // NewSteps makes a renderer that shows instructions and what they write, on two streams as buildah does. Neither is
 // closed. name is the image's first name as the user has given it; it may be empty.
-func NewSteps(out, errs *os.File, name string) Renderer { return newSteps(out, errs, name) }
+func NewSteps(out, errs *os.File, name string) progress.Renderer { return newSteps(out, errs, name) }
 
 func newSteps(out, errs io.Writer, name string) *stepView {
 	return &stepView{out: out, errs: errs, name: name, tracker: newTracker(nil), byID: map[int]*instruction{}}
 }
 
-// Emit implements Sink. It waits for the write.
-func (v *stepView) Emit(e Event) {
+// Emit implements progress.Sink. It waits for the write.
+func (v *stepView) Emit(e progress.Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return
 	}
 	switch e := e.(type) {
-	case Planned:
+	case progress.Planned:
 		v.begin(e)
-	case StepStarted:
+	case progress.StepStarted:
 		v.tracker.start(e)
 		if i := v.byID[e.ID]; i != nil {
 			i.started = true
 			v.advance()
 		} else if e.ID < 0 {
-			v.print(true, oneLine(e.Text))
+			v.print(true, lines.One(e.Text))
 		}
-	case StepOutput:
-		v.tracker.step(e.ID).stream(e.Stderr).write(e.Data, func(l line) { v.output(e.ID, l.text, e.Stderr) })
-	case Explained:
-		v.output(e.ID, "why: "+oneLine(e.Text), true)
-	case StepDone:
+	case progress.StepOutput:
+		v.tracker.step(e.ID).stream(e.Stderr).Take(e.Data, func(l lines.Line) { v.output(e.ID, l.Text, e.Stderr) })
+	case progress.Explained:
+		v.output(e.ID, "why: "+lines.One(e.Text), true)
+	case progress.StepDone:
 		v.end(e)
-	case Warning:
+	case progress.Warning:
 		v.print(true, "WARNING: "+e.String())
-	case Note:
+	case progress.Note:
 		v.note(e)
-	case Committed:
+	case progress.Committed:
 		v.commit()
 		v.print(false, "--> "+e.ID[:min(len(e.ID), shortID)])
 	}
@@ -90,25 +93,25 @@ func (v *stepView) Emit(e Event) {
 const shortID = 12
 
 // note shows a note; one about a name ends the last stage.
-func (v *stepView) note(n Note) {
+func (v *stepView) note(n progress.Note) {
 	if n.Tagged == "" {
-		v.print(true, oneLine(n.Text))
+		v.print(true, lines.One(n.Text))
 		return
 	}
 	v.commit()
-	v.print(false, "Successfully tagged "+oneLine(n.Tagged))
+	v.print(false, "Successfully tagged "+lines.One(n.Tagged))
 }
 
 // commit ends the last stage.
 func (v *stepView) commit() {
 	if !v.committed && len(v.plan) > 0 {
-		v.print(false, strings.TrimSpace(v.plan[len(v.plan)-1].place()+"COMMIT "+oneLine(v.name)))
+		v.print(false, strings.TrimSpace(v.plan[len(v.plan)-1].place()+"COMMIT "+lines.One(v.name)))
 	}
 	v.committed = true
 }
 
 // begin shows another plan.
-func (v *stepView) begin(p Planned) {
+func (v *stepView) begin(p progress.Planned) {
 	v.plan, v.byID, v.at = nil, map[int]*instruction{}, 0
 	for _, one := range p.Instructions {
 		i := &instruction{Instruction: one}
@@ -151,13 +154,13 @@ func (v *stepView) show(i *instruction) {
 
 // title is the line that an instruction begins with, as in "[2/2] STEP 3/4: RUN make".
 func (i *instruction) title() string {
-	return fmt.Sprintf("%sSTEP %d/%d: %s", i.place(), i.Number, i.Total, oneLine(i.Text))
+	return fmt.Sprintf("%sSTEP %d/%d: %s", i.place(), i.Number, i.Total, lines.One(i.Text))
 }
 
 // place is what stands before the lines of a stage; empty if there is only one.
 func (i *instruction) place() (text string) {
 	if i.Platforms != "" {
-		text = "[" + oneLine(i.Platforms) + "] "
+		text = "[" + lines.One(i.Platforms) + "] "
 	}
 	if i.Stages > 1 {
 		text += fmt.Sprintf("[%d/%d] ", i.Stage, i.Stages)
@@ -177,10 +180,10 @@ func (v *stepView) output(id int, text string, stderr bool) {
 }
 
 // end ends a step.
-func (v *stepView) end(e StepDone) {
+func (v *stepView) end(e progress.StepDone) {
 	s, _ := v.tracker.finish(e)
-	s.stdout.flush(func(l line) { v.output(e.ID, l.text, false) })
-	s.stderr.flush(func(l line) { v.output(e.ID, l.text, true) })
+	s.stdout.Flush(func(l lines.Line) { v.output(e.ID, l.Text, false) })
+	s.stderr.Flush(func(l lines.Line) { v.output(e.ID, l.Text, true) })
 	if i := v.byID[e.ID]; i != nil {
 		i.done, i.cached = true, e.Cached
 		if e.Err != nil {
@@ -190,7 +193,7 @@ func (v *stepView) end(e StepDone) {
 	}
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (v *stepView) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

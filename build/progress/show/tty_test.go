@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
 
@@ -44,15 +45,15 @@ func expect(t *testing.T, s *screen, want string) {
 
 func TestLiveViewShowsRunningStepsAndCollapsesFinishedOnes(t *testing.T) {
 	s := newStage(t, 40, 20)
-	s.Emit(StepStarted{ID: 1, Name: "[1/3]", Text: "FROM debian"})
-	s.Emit(StepDone{ID: 1, Cached: true})
-	s.Emit(StepStarted{ID: 2, Name: "[2/3]", Text: "RUN apt-get install something long"})
+	s.Emit(progress.StepStarted{ID: 1, Name: "[1/3]", Text: "FROM debian"})
+	s.Emit(progress.StepDone{ID: 1, Cached: true})
+	s.Emit(progress.StepStarted{ID: 2, Name: "[2/3]", Text: "RUN apt-get install something long"})
 	for n := range 8 {
-		s.Emit(StepOutput{ID: 2, Data: fmt.Appendf(nil, "line %d\n", n)})
+		s.Emit(progress.StepOutput{ID: 2, Data: fmt.Appendf(nil, "line %d\n", n)})
 	}
-	s.Emit(StepOutput{ID: 2, Data: []byte("10%\r20%")})
-	s.Emit(StepStarted{ID: 3, Name: "[x 1/1]", Text: "COPY . ."})
-	s.Emit(Transfer{ID: 3, What: "context", Done: 1500, Total: 3000})
+	s.Emit(progress.StepOutput{ID: 2, Data: []byte("10%\r20%")})
+	s.Emit(progress.StepStarted{ID: 3, Name: "[x 1/1]", Text: "COPY . ."})
+	s.Emit(progress.Transfer{ID: 3, What: "context", Done: 1500, Total: 3000})
 	s.clock.add(1500 * time.Millisecond)
 	s.frame()
 	expect(t, s.screen, `
@@ -68,7 +69,7 @@ func TestLiveViewShowsRunningStepsAndCollapsesFinishedOnes(t *testing.T) {
  => [x 1/1] COPY . .                1.5s
  => => context 1.50kB / 3.00kB
 `)
-	s.Emit(StepDone{ID: 2, Reason: "new"})
+	s.Emit(progress.StepDone{ID: 2, Reason: "new"})
 	s.clock.add(time.Second)
 	s.frame()
 	expect(t, s.screen, `
@@ -78,7 +79,7 @@ func TestLiveViewShowsRunningStepsAndCollapsesFinishedOnes(t *testing.T) {
  => [x 1/1] COPY . .                2.5s
  => => context 1.50kB / 3.00kB
 `)
-	s.Emit(StepDone{ID: 3})
+	s.Emit(progress.StepDone{ID: 3})
 	closed(t, s.tty)
 	expect(t, s.screen, `
  => CACHED [1/3] FROM debian        0.0s
@@ -90,13 +91,13 @@ func TestLiveViewShowsRunningStepsAndCollapsesFinishedOnes(t *testing.T) {
 
 func TestLiveViewEndsWithTheFailedStepsOutput(t *testing.T) {
 	s := newStage(t, 60, 30)
-	s.Emit(StepStarted{ID: 1, Name: "[1/2]", Text: "RUN make"})
-	s.Emit(StepStarted{ID: 2, Name: "[x 1/1]", Text: "RUN sleep 9"})
+	s.Emit(progress.StepStarted{ID: 1, Name: "[1/2]", Text: "RUN make"})
+	s.Emit(progress.StepStarted{ID: 2, Name: "[x 1/1]", Text: "RUN sleep 9"})
 	for n := range 150 {
-		s.Emit(StepOutput{ID: 1, Data: fmt.Appendf(nil, "out \x1b[2J%d\n", n)})
+		s.Emit(progress.StepOutput{ID: 1, Data: fmt.Appendf(nil, "out \x1b[2J%d\n", n)})
 	}
 	s.frame()
-	s.Emit(StepDone{ID: 1, Err: errors.New("exit status 2")})
+	s.Emit(progress.StepDone{ID: 1, Err: errors.New("exit status 2")})
 	closed(t, s.tty)
 	want := []string{
 		" => ERROR [1/2] RUN make                                0.0s",
@@ -116,8 +117,8 @@ func TestLiveViewFitsAnyTerminal(t *testing.T) {
 		t.Run(fmt.Sprint(dim), func(t *testing.T) {
 			s := newStage(t, dim[0], dim[1])
 			for id := range 12 {
-				s.Emit(StepStarted{ID: id, Name: "[漢字 1/2]", Text: "RUN " + strings.Repeat("x", id*10)})
-				s.Emit(StepOutput{ID: id, Data: []byte(strings.Repeat("\t漢", 100) + "\nb\nc\n")})
+				s.Emit(progress.StepStarted{ID: id, Name: "[漢字 1/2]", Text: "RUN " + strings.Repeat("x", id*10)})
+				s.Emit(progress.StepOutput{ID: id, Data: []byte(strings.Repeat("\t漢", 100) + "\nb\nc\n")})
 			}
 			for range 3 {
 				s.frame()
@@ -191,16 +192,16 @@ func TestAutoPicksTheViewThatTheOutputCanShow(t *testing.T) {
 		noColor string
 		want    string
 	}{
-		{"auto on a terminal", ModeAuto, slave, "xterm", "", "*progress.tty with colour"},
-		{"auto with NO_COLOR", ModeAuto, slave, "xterm", "1", "*progress.tty"},
-		{"auto in a file", ModeAuto, file, "xterm", "", "*progress.plain"},
-		{"tty in a file", ModeTTY, file, "xterm", "", "*progress.plain"},
-		{"tty on a dumb terminal", ModeTTY, slave, "dumb", "", "*progress.plain"},
-		{"tty on an unknown terminal", ModeTTY, slave, "", "", "*progress.plain"},
-		{"plain on a terminal", ModePlain, slave, "xterm", "", "*progress.plain"},
-		{"quiet", ModeQuiet, slave, "xterm", "", "*progress.quiet"},
-		{"json", ModeJSON, slave, "xterm", "", "*progress.jsonLines"},
-		{"rawjson", ModeRawJSON, slave, "xterm", "", "*progress.solveStatuses"},
+		{"auto on a terminal", ModeAuto, slave, "xterm", "", "*show.tty with colour"},
+		{"auto with NO_COLOR", ModeAuto, slave, "xterm", "1", "*show.tty"},
+		{"auto in a file", ModeAuto, file, "xterm", "", "*show.plain"},
+		{"tty in a file", ModeTTY, file, "xterm", "", "*show.plain"},
+		{"tty on a dumb terminal", ModeTTY, slave, "dumb", "", "*show.plain"},
+		{"tty on an unknown terminal", ModeTTY, slave, "", "", "*show.plain"},
+		{"plain on a terminal", ModePlain, slave, "xterm", "", "*show.plain"},
+		{"quiet", ModeQuiet, slave, "xterm", "", "*show.quiet"},
+		{"json", ModeJSON, slave, "xterm", "", "*show.jsonLines"},
+		{"rawjson", ModeRawJSON, slave, "xterm", "", "*show.solveStatuses"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("TERM", c.term)

@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"errors"
@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cooperbuild/cooper/build/progress"
 )
 
 // shownSteps are both streams of a view after some events; lines of the second begin with "2>".
-func shownSteps(t *testing.T, events ...Event) string {
+func shownSteps(t *testing.T, events ...progress.Event) string {
 	t.Helper()
 	var all strings.Builder
 	v := newSteps(&all, prefixed{&all}, "x:1")
@@ -31,8 +33,8 @@ func (p prefixed) Write(text []byte) (int, error) {
 }
 
 // stages is a plan of two stages.
-func stages() Planned {
-	return Planned{Instructions: []Instruction{
+func stages() progress.Planned {
+	return progress.Planned{Instructions: []progress.Instruction{
 		{ID: 0, IsStep: true, Stage: 1, Stages: 2, Number: 1, Total: 2, Text: "FROM a AS b"},
 		{ID: 1, IsStep: true, Stage: 1, Stages: 2, Number: 2, Total: 2, Text: "RUN one"},
 		{Stage: 2, Stages: 2, Number: 1, Total: 3, Text: "FROM scratch"},
@@ -43,14 +45,16 @@ func stages() Planned {
 
 func TestInstructionsAreShownInTheirOrderWhateverRunsAhead(t *testing.T) {
 	t.Parallel()
-	got := shownSteps(t, Note{Text: "a note"}, stages(),
-		StepStarted{ID: 2}, StepOutput{ID: 2, Data: []byte("ahead\n")}, StepDone{ID: 2, Cached: true},
-		StepStarted{ID: 0}, StepDone{ID: 0, Cached: true},
-		StepStarted{ID: 1}, StepOutput{ID: 1, Data: []byte("o\x1b[2Jne\nt")}, StepOutput{ID: 1, Data: []byte("error\n"),
+	got := shownSteps(t, progress.Note{Text: "a note"}, stages(),
+		progress.StepStarted{ID: 2}, progress.StepOutput{ID: 2, Data: []byte("ahead\n")},
+		progress.StepDone{ID: 2, Cached: true},
+		progress.StepStarted{ID: 0}, progress.StepDone{ID: 0, Cached: true},
+		progress.StepStarted{ID: 1}, progress.StepOutput{ID: 1, Data: []byte("o\x1b[2Jne\nt")},
+		progress.StepOutput{ID: 1, Data: []byte("error\n"),
 			Stderr: true},
-		StepOutput{ID: 1, Data: []byte("wo")}, StepDone{ID: 1},
-		Note{Text: "tagged x:1", Tagged: "x:1"}, Note{Text: "tagged x:2", Tagged: "x:2"},
-		Committed{ID: "0123456789abcdef"})
+		progress.StepOutput{ID: 1, Data: []byte("wo")}, progress.StepDone{ID: 1},
+		progress.Note{Text: "tagged x:1", Tagged: "x:1"}, progress.Note{Text: "tagged x:2", Tagged: "x:2"},
+		progress.Committed{ID: "0123456789abcdef"})
 	want := `2>a note
 [1/2] STEP 1/2: FROM a AS b
 [1/2] STEP 2/2: RUN one
@@ -74,8 +78,9 @@ Successfully tagged x:2
 
 func TestAFailedInstructionIsShownThoughItsTurnNeverComes(t *testing.T) {
 	t.Parallel()
-	got := shownSteps(t, stages(), StepStarted{ID: 0}, StepStarted{ID: 2}, StepOutput{ID: 2, Data: []byte("why")},
-		StepDone{ID: 2, Err: errors.New("broken")})
+	got := shownSteps(t, stages(), progress.StepStarted{ID: 0}, progress.StepStarted{ID: 2},
+		progress.StepOutput{ID: 2, Data: []byte("why")},
+		progress.StepDone{ID: 2, Err: errors.New("broken")})
 	want := "[1/2] STEP 1/2: FROM a AS b\n[2/2] STEP 3/3: COPY --from=b / /\nwhy\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -84,9 +89,9 @@ func TestAFailedInstructionIsShownThoughItsTurnNeverComes(t *testing.T) {
 
 func TestABuildForPlatformsAndOneThatBeginsAnewAreShown(t *testing.T) {
 	t.Parallel()
-	plan := Planned{Instructions: []Instruction{
+	plan := progress.Planned{Instructions: []progress.Instruction{
 		{ID: 4, IsStep: true, Platforms: "linux/arm64", Stage: 1, Stages: 1, Number: 1, Total: 1, Text: "FROM a"}}}
-	got := shownSteps(t, plan, Part{To: Discard{}}.planned(plan), StepStarted{ID: 4})
+	got := shownSteps(t, plan, plan, progress.StepStarted{ID: 4})
 	if want := "[linux/arm64] STEP 1/1: FROM a\n"; got != want {
 		t.Errorf("%q", got)
 	}

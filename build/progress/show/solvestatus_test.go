@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cooperbuild/cooper/build/progress"
 )
 
 // read decodes the lines as docker's tools do: vertexes are known by their digests.
@@ -34,14 +36,14 @@ func TestRawJSONIsAStreamOfBuildKitsSolveStatuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		r := newSolveStatuses(&out)
-		r.Emit(StepStarted{ID: 1, Name: "[a 1/2]", Text: "RUN x"})
-		r.Emit(StepOutput{ID: 1, Data: []byte("hello\n\xff"), Stderr: true})
-		r.Emit(Transfer{ID: 1, What: "context", Done: 3, Total: 3})
-		r.Emit(StepDone{ID: 1, Cached: true})
-		r.Emit(StepStarted{ID: 2, Name: "[a 2/2]", Text: "RUN y"})
-		r.Emit(StepDone{ID: 2, Err: errors.New("exit status 1\nhint: none")})
-		r.Emit(Warning{File: "Dockerfile", Line: 3, Rule: "StageNameCasing", Message: "bad", URL: "https://a"})
-		r.Emit(Note{Text: "a note"})
+		r.Emit(progress.StepStarted{ID: 1, Name: "[a 1/2]", Text: "RUN x"})
+		r.Emit(progress.StepOutput{ID: 1, Data: []byte("hello\n\xff"), Stderr: true})
+		r.Emit(progress.Transfer{ID: 1, What: "context", Done: 3, Total: 3})
+		r.Emit(progress.StepDone{ID: 1, Cached: true})
+		r.Emit(progress.StepStarted{ID: 2, Name: "[a 2/2]", Text: "RUN y"})
+		r.Emit(progress.StepDone{ID: 2, Err: errors.New("exit status 1\nhint: none")})
+		r.Emit(progress.Warning{File: "Dockerfile", Line: 3, Rule: "StageNameCasing", Message: "bad", URL: "https://a"})
+		r.Emit(progress.Note{Text: "a note"})
 		closed(t, r)
 
 		vertexes, all := readSolve(t, out.String())

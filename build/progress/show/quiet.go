@@ -1,9 +1,11 @@
-package progress
+package show
 
 import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/cooperbuild/cooper/build/progress"
 )
 
 // quiet shows failed steps at the end, and nothing else.
@@ -15,38 +17,32 @@ type quiet struct {
 	closed  bool
 }
 
-var _ Renderer = (*quiet)(nil)
+var _ progress.Renderer = (*quiet)(nil)
 
 func newQuiet(out io.Writer) *quiet { return &quiet{out: out, tracker: newTracker(nil)} }
 
-// silent tells whether a sink shows no notes.
-func silent(s Sink) bool {
-	switch s.(type) {
-	case Discard, *quiet:
-		return true
-	}
-	return false
-}
+// ShowsNotes is false; see progress.ShowsNotes.
+func (*quiet) ShowsNotes() bool { return false }
 
-// Emit implements Sink. It never waits for a write.
-func (q *quiet) Emit(e Event) {
+// Emit implements progress.Sink. It never waits for a write.
+func (q *quiet) Emit(e progress.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return
 	}
 	switch e := e.(type) {
-	case StepStarted:
+	case progress.StepStarted:
 		q.tracker.start(e)
-	case StepOutput:
+	case progress.StepOutput:
 		q.tracker.keep(e)
-	case StepDone:
+	case progress.StepDone:
 		s, _ := q.tracker.finish(e)
 		q.tracker.keepRest(s)
 	}
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (q *quiet) Close() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -1,4 +1,9 @@
-package progress
+// Package lines makes what others have written harmless to show, whoever wrote it, and puts the lines of a stream
+// together.
+//
+// Escape sequences, control and bidirectional characters are dropped and bytes that aren't UTF-8 become U+FFFD. A bare
+// carriage return starts the line again, as on a terminal, so that only the last state of a progress bar is kept.
+package lines
 
 import (
 	"io"
@@ -8,10 +13,10 @@ import (
 )
 
 const (
-	// maxLine is the length in bytes at which a line is broken.
-	maxLine = 8 << 10
-	// maxText bounds names, instructions, notes and messages, in bytes.
-	maxText = 4 << 10
+	// Most is the length in bytes at which a line is broken.
+	Most = 8 << 10
+	// MostText bounds names, instructions, notes and messages, in bytes.
+	MostText = 4 << 10
 )
 
 // escapeState is the position of a stream in an escape sequence (ECMA-48).
@@ -28,9 +33,9 @@ const (
 	textEscape
 )
 
-// lines puts the lines of a stream together and makes them safe to show. Its memory is bounded. The zero value is ready
-// for use.
-type lines struct {
+// Stream puts the lines of a stream together and makes them safe to show. Its memory is bounded. The zero value is
+// ready for use.
+type Stream struct {
 	buf   []byte
 	state escapeState
 	// back is set after a carriage return: the next byte, unless it is a newline, starts the line again.
@@ -39,15 +44,15 @@ type lines struct {
 	broken bool
 }
 
-// line is a whole line without its newline, or a piece of one that is too long.
-type line struct {
-	text string
-	// more tells that this continues the piece before it.
-	more bool
+// Line is a whole line without its newline, or a piece of one that is too long.
+type Line struct {
+	Text string
+	// More tells that this continues the piece before it.
+	More bool
 }
 
-// write takes the next piece of the stream and calls emit for each line that is complete.
-func (l *lines) write(p []byte, emit func(line)) {
+// Take takes the next piece of the stream and calls emit for each line that is complete.
+func (l *Stream) Take(p []byte, emit func(Line)) {
 	for len(p) > 0 {
 		n := l.plain(p)
 		if n > 0 {
@@ -60,19 +65,19 @@ func (l *lines) write(p []byte, emit func(line)) {
 	}
 }
 
-// flush gives the line that has no newline yet.
-func (l *lines) flush(emit func(line)) {
+// Flush gives the line that has no newline yet.
+func (l *Stream) Flush(emit func(Line)) {
 	if len(l.buf) > 0 || l.broken {
 		l.end(emit)
 	}
 	l.state, l.back = ground, false
 }
 
-// current is the line so far.
-func (l *lines) current() string { return clean(l.buf) }
+// Current is the line so far.
+func (l *Stream) Current() string { return clean(l.buf) }
 
 // plain counts the bytes at the front of p that are text.
-func (l *lines) plain(p []byte) int {
+func (l *Stream) plain(p []byte) int {
 	if l.state != ground {
 		return 0
 	}
@@ -84,17 +89,17 @@ func (l *lines) plain(p []byte) int {
 	return len(p)
 }
 
-func (l *lines) add(p []byte, emit func(line)) {
+func (l *Stream) add(p []byte, emit func(Line)) {
 	if l.back {
 		l.back = false
 		l.buf = l.buf[:0]
 	}
-	for len(l.buf)+len(p) > maxLine {
-		n := maxLine - len(l.buf)
+	for len(l.buf)+len(p) > Most {
+		n := Most - len(l.buf)
 		l.buf = append(l.buf, p[:n]...)
 		p = p[n:]
-		rest := incomplete(l.buf)
-		emit(line{clean(l.buf[:len(l.buf)-rest]), l.broken})
+		rest := Incomplete(l.buf)
+		emit(Line{clean(l.buf[:len(l.buf)-rest]), l.broken})
 		l.broken = true
 		copy(l.buf, l.buf[len(l.buf)-rest:])
 		l.buf = l.buf[:rest]
@@ -103,7 +108,7 @@ func (l *lines) add(p []byte, emit func(line)) {
 }
 
 // step takes a byte that is a control character or part of an escape sequence.
-func (l *lines) step(c byte, emit func(line)) {
+func (l *Stream) step(c byte, emit func(Line)) {
 	// A newline ends any sequence, so that one without an end can't hide the rest of the output.
 	if c == '\n' {
 		l.state = ground
@@ -157,14 +162,14 @@ func (e escapeState) after(c byte) escapeState {
 	return text
 }
 
-func (l *lines) end(emit func(line)) {
-	emit(line{clean(l.buf), l.broken})
+func (l *Stream) end(emit func(Line)) {
+	emit(Line{clean(l.buf), l.broken})
 	l.buf = l.buf[:0]
 	l.back, l.broken = false, false
 }
 
-// incomplete counts the bytes at the end of p that begin a rune and don't finish it.
-func incomplete(p []byte) int {
+// Incomplete counts the bytes at the end of p that begin a rune and don't finish it.
+func Incomplete(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if c := p[len(p)-n]; utf8.RuneStart(c) {
 			if !utf8.FullRune(p[len(p)-n:]) {
@@ -191,16 +196,16 @@ func clean(p []byte) string {
 	var b strings.Builder
 	b.Grow(len(p))
 	for _, r := range string(p) {
-		if visible(r) {
+		if Visible(r) {
 			b.WriteRune(r)
 		}
 	}
 	return b.String()
 }
 
-// visible reports whether a rune shows or joins what shows. Left out are C1 controls, some of which terminals obey as
+// Visible reports whether a rune shows or joins what shows. Left out are C1 controls, some of which terminals obey as
 // they do escape sequences, and the marks that reorder text, which can make a line read as another one.
-func visible(r rune) bool {
+func Visible(r rune) bool {
 	switch {
 	case r == '\t' || r == 0x200d:
 		return true
@@ -210,9 +215,9 @@ func visible(r rune) bool {
 	return !unicode.Is(unicode.Cf, r) && r != 0x2028 && r != 0x2029
 }
 
-// oneLine makes text of any origin safe to show on one line.
-func oneLine(s string) string {
-	simple := len(s) <= maxText
+// One makes text of any origin safe to show on one line.
+func One(s string) string {
+	simple := len(s) <= MostText
 	for i := 0; simple && i < len(s); i++ {
 		simple = s[i] >= ' ' && s[i] < 0x7f
 	}
@@ -220,20 +225,20 @@ func oneLine(s string) string {
 		return s
 	}
 	var (
-		l lines
+		l Stream
 		b strings.Builder
 	)
-	join := func(part line) {
-		if b.Len() > 0 && !part.more {
-			if strings.HasPrefix(part.text, "hint: ") {
+	join := func(part Line) {
+		if b.Len() > 0 && !part.More {
+			if strings.HasPrefix(part.Text, "hint: ") {
 				b.WriteByte(';')
 			}
 			b.WriteByte(' ')
 		}
-		b.WriteString(part.text)
+		b.WriteString(part.Text)
 	}
-	l.write([]byte(s[:min(len(s), maxText)]), join)
-	l.flush(join)
+	l.Take([]byte(s[:min(len(s), MostText)]), join)
+	l.Flush(join)
 	return strings.TrimRight(b.String(), " ")
 }
 
@@ -242,7 +247,7 @@ func oneLine(s string) string {
 // shows, so that nothing of a message can be hidden.
 func Text(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || visible(r) {
+		if r == '\n' || Visible(r) {
 			return r
 		}
 		return -1

@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 const (
@@ -30,8 +33,8 @@ type step struct {
 	// why says why it runs; empty: nobody has asked.
 	why     string
 	started time.Time
-	stdout  lines
-	stderr  lines
+	stdout  lines.Stream
+	stderr  lines.Stream
 	tail    tail
 	// transfers is keyed by what is transferred.
 	transfers map[string]*transfer
@@ -46,7 +49,7 @@ func (s *step) title() string {
 }
 
 // stream gives the lines of standard output or standard error.
-func (s *step) stream(stderr bool) *lines {
+func (s *step) stream(stderr bool) *lines.Stream {
 	if stderr {
 		return &s.stderr
 	}
@@ -66,18 +69,18 @@ type tail struct {
 	next int
 }
 
-func (t *tail) add(at time.Duration, l line) {
+func (t *tail) add(at time.Duration, l lines.Line) {
 	// This continues a line that is too long and was added already, cut short.
-	if l.more {
+	if l.More {
 		return
 	}
-	entry := logged{at, l.text}
-	if len(l.text) > maxTailLine {
+	entry := logged{at, l.Text}
+	if len(l.Text) > maxTailLine {
 		cut := maxTailLine
-		for cut > 0 && !utf8.RuneStart(l.text[cut]) {
+		for cut > 0 && !utf8.RuneStart(l.Text[cut]) {
 			cut--
 		}
-		entry.text = l.text[:cut] + "…"
+		entry.text = l.Text[:cut] + "…"
 	}
 	if len(t.ring) < maxTail {
 		t.ring = append(t.ring, entry)
@@ -145,9 +148,9 @@ func newTracker(now func() time.Time) tracker {
 	return tracker{now: now, began: now(), running: map[int]*step{}}
 }
 
-func (t *tracker) start(e StepStarted) *step {
+func (t *tracker) start(e progress.StepStarted) *step {
 	t.number++
-	s := &step{id: e.ID, number: t.number, name: oneLine(e.Name), text: oneLine(e.Text), started: t.now()}
+	s := &step{id: e.ID, number: t.number, name: lines.One(e.Name), text: lines.One(e.Text), started: t.now()}
 	t.running[e.ID] = s
 	return s
 }
@@ -157,17 +160,17 @@ func (t *tracker) step(id int) *step {
 	if s, ok := t.running[id]; ok {
 		return s
 	}
-	return t.start(StepStarted{ID: id, Text: fmt.Sprintf("step %d", id)})
+	return t.start(progress.StepStarted{ID: id, Text: fmt.Sprintf("step %d", id)})
 }
 
 func (t *tracker) elapsed(s *step) time.Duration { return t.now().Sub(s.started) }
 
 // transfer records how far a transfer has come. It gives nil if its step has more than maxTransfers.
-func (t *tracker) transfer(e Transfer) *transfer {
+func (t *tracker) transfer(e progress.Transfer) *transfer {
 	s := t.step(e.ID)
 	x := s.transfers[e.What]
 	if x == nil {
-		if len(s.transfers) >= maxTransfers || len(e.What) > maxText {
+		if len(s.transfers) >= maxTransfers || len(e.What) > lines.MostText {
 			return nil
 		}
 		if s.transfers == nil {
@@ -182,7 +185,7 @@ func (t *tracker) transfer(e Transfer) *transfer {
 
 // due does what transfer does, for renderers that write one line after the other: it gives the transfer only if it
 // shall be shown now, which is once in every interval and once at its end.
-func (t *tracker) due(e Transfer, every time.Duration) *transfer {
+func (t *tracker) due(e progress.Transfer, every time.Duration) *transfer {
 	x := t.transfer(e)
 	if x == nil || x.over {
 		return nil
@@ -197,7 +200,7 @@ func (t *tracker) due(e Transfer, every time.Duration) *transfer {
 }
 
 // finish removes a step from the running ones and tells how it ended.
-func (t *tracker) finish(e StepDone) (*step, outcome) {
+func (t *tracker) finish(e progress.StepDone) (*step, outcome) {
 	s := t.step(e.ID)
 	delete(t.running, e.ID)
 	o := outcomeOf(e)
@@ -219,17 +222,17 @@ func (t *tracker) finish(e StepDone) (*step, outcome) {
 }
 
 // keep puts output into the step's tail.
-func (t *tracker) keep(e StepOutput) {
+func (t *tracker) keep(e progress.StepOutput) {
 	s := t.step(e.ID)
 	at := t.elapsed(s)
-	s.stream(e.Stderr).write(e.Data, func(l line) { s.tail.add(at, l) })
+	s.stream(e.Stderr).Take(e.Data, func(l lines.Line) { s.tail.add(at, l) })
 }
 
 // keepRest puts the last line of each stream into the tail if it has no newline.
 func (t *tracker) keepRest(s *step) {
 	at := t.elapsed(s)
-	for _, l := range []*lines{&s.stdout, &s.stderr} {
-		l.flush(func(l line) { s.tail.add(at, l) })
+	for _, l := range []*lines.Stream{&s.stdout, &s.stderr} {
+		l.Flush(func(l lines.Line) { s.tail.add(at, l) })
 	}
 }
 
@@ -255,7 +258,7 @@ func (t *tracker) report(c palette) string {
 // short gives an error on one line, without its hint, which the caller of Close prints with the whole error.
 func short(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\nhint: ")
-	return oneLine(text)
+	return lines.One(text)
 }
 
 // outcome says how a step ended.
@@ -268,7 +271,7 @@ const (
 	outcomeCanceled
 )
 
-func outcomeOf(e StepDone) outcome {
+func outcomeOf(e progress.StepDone) outcome {
 	switch {
 	case errors.Is(e.Err, context.Canceled):
 		return outcomeCanceled

@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"bytes"
@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 	"github.com/cooperbuild/cooper/internal/guard"
 	"github.com/cooperbuild/cooper/internal/terminal"
 )
@@ -55,7 +57,7 @@ type tty struct {
 	err   error
 }
 
-var _ Renderer = (*tty)(nil)
+var _ progress.Renderer = (*tty)(nil)
 
 func newTTY(o ttyOptions) *tty {
 	t := &tty{
@@ -74,32 +76,32 @@ func newTTY(o ttyOptions) *tty {
 	return t
 }
 
-// Emit implements Sink. It never waits for the terminal.
-func (t *tty) Emit(e Event) {
+// Emit implements progress.Sink. It never waits for the terminal.
+func (t *tty) Emit(e progress.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return
 	}
 	switch e := e.(type) {
-	case StepStarted:
+	case progress.StepStarted:
 		t.tracker.start(e)
-	case StepOutput:
+	case progress.StepOutput:
 		t.tracker.keep(e)
-	case Transfer:
+	case progress.Transfer:
 		t.tracker.transfer(e)
-	case Explained:
-		t.tracker.step(e.ID).why = oneLine(e.Text)
-	case StepDone:
+	case progress.Explained:
+		t.tracker.step(e.ID).why = lines.One(e.Text)
+	case progress.StepDone:
 		t.done(e)
-	case Warning:
+	case progress.Warning:
 		t.print(t.palette.paint(yellow, "WARNING: ") + e.String())
-	case Note:
-		t.print(oneLine(e.Text))
+	case progress.Note:
+		t.print(lines.One(e.Text))
 	}
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (t *tty) Close() error {
 	t.mu.Lock()
 	first := !t.closed
@@ -138,10 +140,10 @@ func (t *tty) print(s string) {
 	}
 }
 
-func (t *tty) done(e StepDone) {
+func (t *tty) done(e progress.StepDone) {
 	s, how := t.tracker.finish(e)
 	t.tracker.keepRest(s)
-	t.print(t.finishedLine(s, how, oneLine(e.Reason)))
+	t.print(t.finishedLine(s, how, lines.One(e.Reason)))
 	if s.why != "" {
 		t.print(t.palette.paint(faint, " => => "+s.why))
 	}
@@ -241,7 +243,7 @@ func (t *tty) beginFrame(frame *bytes.Buffer, last bool) (block []string, ok boo
 // conclude prints what is left at the end.
 func (t *tty) conclude() {
 	for _, s := range t.tracker.sorted() {
-		t.done(StepDone{ID: s.id, Err: context.Canceled})
+		t.done(progress.StepDone{ID: s.id, Err: context.Canceled})
 	}
 	if t.tracker.number > 0 {
 		t.print(t.header())
@@ -309,14 +311,14 @@ func (s *step) details() []string {
 	var out []string
 	for _, what := range slices.Sorted(maps.Keys(s.transfers)) {
 		if x := s.transfers[what]; x.total <= 0 || x.done < x.total {
-			out = append(out, oneLine(what)+" "+x.String())
+			out = append(out, lines.One(what)+" "+x.String())
 		}
 	}
 	for _, l := range s.tail.last(tailLines) {
 		out = append(out, "# "+l.text)
 	}
-	for _, l := range []*lines{&s.stdout, &s.stderr} {
-		if text := l.current(); text != "" {
+	for _, l := range []*lines.Stream{&s.stdout, &s.stderr} {
+		if text := l.Current(); text != "" {
 			out = append(out, "# "+text)
 		}
 	}
@@ -350,8 +352,8 @@ func rows(widths []int, width int) int {
 
 // visibleWidth gives the width in cells of a line, not counting its colour sequences.
 func visibleWidth(s string) int {
-	var l lines
-	l.write([]byte(s), func(line) {})
-	_, w := fit(l.current(), maxLine)
+	var l lines.Stream
+	l.Take([]byte(s), func(lines.Line) {})
+	_, w := fit(l.Current(), lines.Most)
 	return w
 }

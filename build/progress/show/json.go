@@ -1,4 +1,4 @@
-package progress
+package show
 
 import (
 	"bytes"
@@ -9,6 +9,9 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/progress/lines"
 )
 
 const (
@@ -56,14 +59,14 @@ type jsonLines struct {
 	closed  bool
 }
 
-var _ Renderer = (*jsonLines)(nil)
+var _ progress.Renderer = (*jsonLines)(nil)
 
 func newJSON(out io.Writer) *jsonLines {
 	return &jsonLines{out: jsonOut{w: out}, tracker: newTracker(nil)}
 }
 
-// Emit implements Sink. It waits for the write.
-func (r *jsonLines) Emit(e Event) {
+// Emit implements progress.Sink. It waits for the write.
+func (r *jsonLines) Emit(e progress.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -71,20 +74,20 @@ func (r *jsonLines) Emit(e Event) {
 	}
 
 	switch e := e.(type) {
-	case StepStarted:
-		r.tracker.start(StepStarted{ID: e.ID})
+	case progress.StepStarted:
+		r.tracker.start(progress.StepStarted{ID: e.ID})
 		r.write(rawEvent{Type: "start", ID: &e.ID, Name: e.Name, Text: e.Text})
-	case StepOutput:
+	case progress.StepOutput:
 		r.output(e)
-	case Transfer:
+	case progress.Transfer:
 		r.transfer(e)
-	case StepUsed:
+	case progress.StepUsed:
 		cpu := e.CPU.Seconds()
 		r.write(rawEvent{Type: "used", ID: &e.ID, Memory: e.Memory, CPU: &cpu, Read: e.Read, Wrote: e.Wrote})
-	case Explained:
+	case progress.Explained:
 		r.write(rawEvent{Type: "why", ID: &e.ID, Text: e.Text, Why: e.Reason})
-	case StepDone:
-		s, how := r.tracker.finish(StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
+	case progress.StepDone:
+		s, how := r.tracker.finish(progress.StepDone{ID: e.ID, Cached: e.Cached, Err: e.Err})
 		// This view doesn't show failed steps again at the end.
 		r.tracker.failed = nil
 		seconds := r.tracker.elapsed(s).Seconds()
@@ -93,14 +96,14 @@ func (r *jsonLines) Emit(e Event) {
 			raw.Error, raw.Canceled = e.Err.Error(), how == outcomeCanceled
 		}
 		r.write(raw)
-	case Warning:
+	case progress.Warning:
 		r.write(rawEvent{Type: "warning", File: e.File, Line: e.Line, Rule: e.Rule, Message: e.Message, URL: e.URL})
-	case Note:
+	case progress.Note:
 		r.write(rawEvent{Type: "note", Text: e.Text})
 	}
 }
 
-// Close implements Renderer.
+// Close implements progress.Renderer.
 func (r *jsonLines) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,7 +111,7 @@ func (r *jsonLines) Close() error {
 	return r.out.err
 }
 
-func (r *jsonLines) output(e StepOutput) {
+func (r *jsonLines) output(e progress.StepOutput) {
 	raw := rawEvent{Type: "output", ID: &e.ID, Stream: "stdout"}
 	if e.Stderr {
 		raw.Stream = "stderr"
@@ -117,7 +120,7 @@ func (r *jsonLines) output(e StepOutput) {
 		piece := data
 		if len(piece) > maxPiece {
 			piece = piece[:maxPiece]
-			piece = piece[:len(piece)-incomplete(piece)]
+			piece = piece[:len(piece)-lines.Incomplete(piece)]
 		}
 		data = data[len(piece):]
 		raw.Text, raw.Base64 = "", nil
@@ -130,7 +133,7 @@ func (r *jsonLines) output(e StepOutput) {
 	}
 }
 
-func (r *jsonLines) transfer(e Transfer) {
+func (r *jsonLines) transfer(e progress.Transfer) {
 	if r.tracker.due(e, transferJSONEvery) != nil {
 		r.write(rawEvent{Type: "transfer", ID: &e.ID, What: e.What, Done: e.Done, Total: max(e.Total, 0), Files: e.Files})
 	}
@@ -166,7 +169,7 @@ func (o *jsonOut) write(v any) {
 // escapeHidden replaces characters in JSON that are invisible, or change how others are shown, by escapes, which mean
 // the same: the JSON may be looked at on a terminal.
 func escapeHidden(text []byte) []byte {
-	hidden := func(r rune) bool { return r != '\n' && !visible(r) }
+	hidden := func(r rune) bool { return r != '\n' && !lines.Visible(r) }
 	if bytes.IndexFunc(text, hidden) < 0 {
 		return text
 	}
