@@ -48,24 +48,16 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 		return Layer{}, false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := s.parts.Uses.AwaitRemoval(ctx, id); err != nil {
-		return Layer{}, false, err
-	}
-
-	if l, ok := s.UseLayer(ctx, id, parent); ok {
+	// A layer without a note counts as another tool's: it is written before the layer is made.
+	l, ok, err := s.Take(ctx, id, parent, func() error { return s.parts.Uses.NoteMade(id, c.Disk, c.Linked) })
+	if err != nil || ok {
 		l.DiffID = c.DiffID
-		return l, false, nil
-	}
-
-	// The note is written before the layer is made: a layer without a note counts as another tool's.
-	if err := s.parts.Uses.WhileUsing(ctx,
-		func() error { return s.parts.Uses.NoteMade(id, c.Disk, c.Linked) }); err != nil {
-		return Layer{}, false, err
+		return l, false, err
 	}
 
 	put, err := create(id)
 	if errors.Is(err, storage.ErrDuplicateID) {
-		l, err := s.takeOthers(ctx, id, parent)
+		l, err := takeOthers(ctx, s, id, parent)
 		l.DiffID = c.DiffID
 		return l, false, err
 	}
@@ -77,7 +69,7 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 }
 
 // takeOthers takes a layer that another tool has made meanwhile, and corrects the note: it wasn't made by this program.
-func (s *Store) takeOthers(ctx context.Context, id, parent string) (Layer, error) {
+func takeOthers(ctx context.Context, s *Store, id, parent string) (Layer, error) {
 	err := s.parts.Uses.WhileUsing(ctx, func() error {
 		return s.parts.Uses.Note(uses.Thing{Kind: uses.Layers, Name: id}, func(n *uses.Entry) { *n = uses.Entry{} })
 	})

@@ -247,11 +247,8 @@ func (c *layerCopy) makeAlone(ctx context.Context, l *pendingLayer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := c.room.store.Parts().Uses.AwaitRemoval(ctx, l.id); err != nil {
+	if _, there, err := c.room.store.Take(ctx, l.id, l.parent, nil); err != nil || there {
 		return err
-	}
-	if c.room.store.HasLayer(l.id) {
-		return nil
 	}
 	switch {
 	case l.staged != nil:

@@ -97,6 +97,11 @@ func TestBuildsBesideARemovalHaveWhatTheyUse(t *testing.T) {
 	s := storetest.Open(t, o)
 	stop := make(chan struct{})
 	var removing sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(stop)
+		removing.Wait()
+	})
+	defer end()
 	removing.Go(func() {
 		for {
 			select {
@@ -111,7 +116,7 @@ func TestBuildsBesideARemovalHaveWhatTheyUse(t *testing.T) {
 		}
 	})
 	for range 10 {
-		end, err := s.Removal.BeginBuild(t.Context())
+		endBuild, err := s.Removal.BeginBuild(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,12 +126,11 @@ func TestBuildsBesideARemovalHaveWhatTheyUse(t *testing.T) {
 				t.Errorf("a layer of the build has %q", entries)
 			}
 		}
-		if err := end(); err != nil {
+		if err := endBuild(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	close(stop)
-	removing.Wait()
+	end()
 	if err := removeAll(t, s); err != nil {
 		t.Fatal(err)
 	}
