@@ -150,6 +150,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	if err := w.outputs.Anchor(ctx, p.graph, roots, set.kept(p.targets)); err != nil {
 		return Result{}, false, err
 	}
+	if err := w.outputs.SaveStages(ctx, p.graph.Stages, p.targets, roots); err != nil {
+		return Result{}, false, err
+	}
 	made, err := w.outputs.Finish(ctx, p.targets, roots, set.names)
 	if err != nil {
 		return Result{}, made.Printed, err

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,10 @@ type Changes struct {
 	// UnsetEnv and UnsetLabels are the names of variables and labels that the finished image doesn't have, whoever has set
 	// them.
 	UnsetEnv, UnsetLabels []string
+	// OSVersion is the version of the operating system that the finished image asks for; empty: that of its base.
+	// OSFeatures are features that it asks for besides those of its base; one with a - behind it is taken away.
+	OSVersion  string
+	OSFeatures []string
 }
 
 // begin gives a stage what it begins with, besides what its base has.
@@ -39,6 +44,21 @@ func (c Changes) begin(image *imagebuilder.Draft) {
 // finish gives the finished image without what it must not have.
 func (c Changes) finish(image imagebuilder.Image) imagebuilder.Image {
 	return image.WithoutEnv(c.UnsetEnv).WithoutLabels(c.UnsetLabels)
+}
+
+// system gives the finished image what is said about its operating system.
+func (c Changes) system(image imagebuilder.Image) imagebuilder.Image {
+	image.Platform.OSVersion = cmp.Or(c.OSVersion, image.Platform.OSVersion)
+	features := slices.Clone(image.Platform.OSFeatures)
+	for _, text := range c.OSFeatures {
+		name, remove := strings.CutSuffix(text, "-")
+		features = slices.DeleteFunc(features, func(have string) bool { return have == name })
+		if !remove {
+			features = append(features, name)
+		}
+	}
+	image.Platform.OSFeatures = features
+	return image
 }
 
 // RuleNoCacheFilter is the rule of the warning about a stage that must not come from the cache and isn't there.

@@ -78,6 +78,17 @@ func TestOnlyTheFinishedImageLacksWhatIsUnset(t *testing.T) {
 	}
 }
 
+func TestTheImageAsksForWhatTheCommandLineSaysOfTheSystem(t *testing.T) {
+	g := changed(t, "FROM scratch\nCOPY a /\n", func(o *plan.Options) {
+		o.Platform.OSVersion, o.Platform.OSFeatures = "9", []string{"old", "kept"}
+		o.Changes.OSVersion, o.Changes.OSFeatures = "10.0", []string{"win32k", "old-", "win32k", "none-"}
+	})
+	got := g.Target.Image.Platform
+	if diff := cmp.Diff([]string{"kept", "win32k"}, got.OSFeatures); diff != "" || got.OSVersion != "10.0" {
+		t.Errorf("version %q, features (-want +got)\n%s", got.OSVersion, diff)
+	}
+}
+
 func TestLabelsOfImagesAndStagesBelowAreDropped(t *testing.T) {
 	g := changed(t, "FROM appbase AS one\nLABEL one=1\nFROM one\nLABEL two=2\n", func(o *plan.Options) {
 		o.Labels, o.Changes.DropLabels = map[string]string{"cli": "1"}, true

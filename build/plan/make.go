@@ -197,7 +197,8 @@ func (p *planner) plan(ctx context.Context) error {
 
 	p.graph.SourceDate = p.args.sourceDate()
 	p.graph.Target = target.out
-	p.graph.Target.Image = p.aim.finished(p.opts.Changes.finish(p.graph.Target.Image.WithLabels(p.opts.Labels)))
+	changes := p.opts.Changes
+	p.graph.Target.Image = changes.system(p.aim.finished(changes.finish(p.graph.Target.Image.WithLabels(p.opts.Labels))))
 	p.args.warnUnused()
 	p.warnFresh()
 	return nil

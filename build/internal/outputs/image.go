@@ -83,7 +83,7 @@ func (b Room) makeImage(ctx context.Context, target *plan.Stage, roots []*rootfs
 	if err != nil {
 		return made{}, err
 	}
-	image := target.Image
+	image, history := b.labelled(target, history)
 	if b.Inline != nil {
 		if image.Cache, err = b.Inline(ctx, root.Layers()); err != nil {
 			return made{}, err

@@ -27,6 +27,9 @@ type ImageOptions struct {
 	// base, as buildah does.
 	InheritAnnotations, DateAnnotation, BaseAnnotations bool
 	UnsetAnnotations                                    []string
+	// SaveStages keeps an image of each stage that the target needs, LabelStages gives these and the finished image labels
+	// that say which stage they are of.
+	SaveStages, LabelStages bool
 }
 
 // annotated gives outputs the annotations of the image. Docker's formats have none.

@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
+	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/imagebuilder"
 	"github.com/cooperbuild/cooper/imagebuilder/layer"
@@ -63,12 +64,16 @@ type Options struct {
 }
 
 // Room makes the images of one build and writes them. It is not safe for concurrent use.
-type Room struct{ Options }
+type Room struct {
+	Options
+	// saved are the IDs of the images of stages.
+	saved map[*plan.Stage]digest.Digest
+}
 
 // New makes the Room of a build.
 func New(o Options) Room {
 	o.Specs = annotated(o.Specs, o.Image.Annotations)
-	return Room{o}
+	return Room{Options: o, saved: map[*plan.Stage]digest.Digest{}}
 }
 
 // Made is the result of a build.

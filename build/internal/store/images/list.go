@@ -124,7 +124,7 @@ func (f *Finder) listed(img *storage.Image, layers map[string]sizedLayer) Listed
 		ID: img.ID, Names: GivenNames(img), OldNames: img.NamesHistory, ReadOnly: img.ReadOnly, Digest: img.Digest,
 		Digests: img.Digests, Created: img.Created, TopLayer: img.TopLayer,
 	}
-	l.Cached = len(l.Names) == 0 && Own(img)
+	l.Cached = len(l.Names) == 0 && Own(img) && !slices.Contains(img.BigDataNames, askedItem)
 	for id := img.TopLayer; id != "" && layers[id].Layer != nil; id = layers[id].Parent {
 		l.Layers = append(l.Layers, id)
 		l.Size += layers[id].size()

@@ -31,6 +31,8 @@ type Record struct {
 	Created     time.Time
 	// Keep says that the cache needs the image: without another name it gets one of the cache's.
 	Keep bool
+	// Asked says that somebody wants to see the image in lists, though it has no name.
+	Asked bool
 }
 
 // Put records an image whose layers are in the store and returns its ID, the hex digits of the config's digest,
@@ -61,17 +63,22 @@ func imageOf(r Record) (storage.Image, *storage.ImageOptions, error) {
 	if n := len(r.Layers); n > 0 {
 		img.TopLayer = r.Layers[n-1].ID
 	}
-	return img, &storage.ImageOptions{
-		CreationDate: r.Created,
-		Digest:       manifest,
-		BigData: []storage.ImageBigDataOption{
-			{Key: config.String(), Data: r.Config, Digest: config},
-			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifest.String(), Data: raw, Digest: manifest},
-			{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: manifest},
-		},
-		Flags: map[string]any{ownFlag: true},
-	}, nil
+	items := []storage.ImageBigDataOption{
+		{Key: config.String(), Data: r.Config, Digest: config},
+		{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifest.String(), Data: raw, Digest: manifest},
+		{Key: storage.ImageDigestBigDataKey, Data: raw, Digest: manifest},
+	}
+	if r.Asked {
+		yes := []byte("yes")
+		items = append(items, storage.ImageBigDataOption{Key: askedItem, Data: yes, Digest: digest.FromBytes(yes)})
+	}
+	return img, &storage.ImageOptions{CreationDate: r.Created, Digest: manifest, BigData: items,
+		Flags: map[string]any{ownFlag: true}}, nil
 }
+
+// askedItem is a part of the record of an image that is listed though only the cache has a name for it. It is none of
+// the image's flags, since those can't be set later.
+const askedItem = "cooper-asked"
 
 // ownFlag is the flag of the images that are cooper's own while they have no name. Images that other tools have made,
 // or that were pulled under a name, don't have it.

@@ -25,6 +25,7 @@ type finish struct {
 	omitHistory        bool
 	annotations, unset []string
 	inherit, dated     bool
+	saves, labels      bool
 	speaks             dialect.Dialect
 }
 
@@ -40,6 +41,9 @@ func (l *finish) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&l.unset, "unsetannotation", nil, "annotation that isn't taken over from the base image")
 	f.BoolVar(&l.inherit, "inherit-annotations", false, "give the image the annotations of its base image")
 	f.BoolVar(&l.dated, "created-annotation", false, "give the image the annotation that says when it was made")
+	f.BoolVar(&l.saves, "save-stages", false, "keep an image of each stage that the target needs")
+	f.BoolVar(&l.labels, "stage-labels", false, "with --save-stages: give these images and the finished one the labels "+
+		"io.buildah.stage.name and io.buildah.stage.base")
 }
 
 // options reads the flags.
@@ -47,7 +51,10 @@ func (l *finish) options() (o build.ImageOptions, err error) {
 	l.unset = separated(l.unset)
 	o = build.ImageOptions{
 		OmitHistory: l.omitHistory, InheritAnnotations: l.inherit, BaseAnnotations: l.speaks.Containers(),
-		DateAnnotation: l.dated, UnsetAnnotations: l.unset,
+		DateAnnotation: l.dated, UnsetAnnotations: l.unset, SaveStages: l.saves, LabelStages: l.labels,
+	}
+	if l.labels && !l.saves {
+		return o, command.Usagef(`"--stage-labels" requires "--save-stages"`)
 	}
 	for _, text := range l.annotations {
 		if !strings.Contains(text, "=") {

@@ -26,6 +26,8 @@ type Image struct {
 	// InheritLabels lets stages have the labels of what they start from.
 	InheritLabels bool
 	identity      bool
+	osVersion     string
+	osFeatures    []string
 	// identityLabel and identityValue are the label in place of cooper's own; empty: cooper's own.
 	identityLabel, identityValue string
 	finished                     finish
@@ -42,6 +44,9 @@ func (i *Image) Register(f *pflag.FlagSet) {
 	f.StringArrayVar(&i.unsetEnv, "unsetenv", nil, "variable that the image doesn't have; RUN steps still see it")
 	f.StringVar(&i.Manifest, "manifest", "", "manifest list to add the image to; it is made if it isn't there")
 	f.StringVar(&i.from, "from", "", "image, named context or scratch in place of the name in the first FROM")
+	f.StringVar(&i.osVersion, "os-version", "", "version of the operating system that the image asks for (Windows)")
+	f.StringArrayVar(&i.osFeatures, "os-feature", nil,
+		"feature of the operating system that the image asks for, or with - behind it, doesn't ask for (Windows)")
 	i.finished.register(f)
 }
 
@@ -81,6 +86,7 @@ func (i *Image) Apply(req *build.Request, version string) (err error) {
 	}
 	req.Changes = build.Changes{
 		From: i.from, DropLabels: !i.InheritLabels, UnsetLabels: i.unsetLabels, UnsetEnv: i.unsetEnv,
+		OSVersion: i.osVersion, OSFeatures: i.osFeatures,
 	}
 	if slices.Contains(slices.Concat(i.unsetLabels, i.unsetEnv), "") {
 		return command.Usagef("--unsetenv and --unsetlabel: a name is missing")
