@@ -135,7 +135,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	defer func() { pushes.Close(ctx, err) }()
 	met, reasons := shared.NewMeetings(p.targets), why.New(why.Options{
 		Project: why.ProjectOf(set.Context, set.Dockerfile, set.Target), Cache: r.cache, Shared: from.shared,
-		Name: steps.Names{Stages: p.stages}.Of, Progress: set.Progress, Explain: set.Explain,
+		Name: steps.Names{Stages: p.stages}.Of, Progress: set.Progress, Explain: set.Explain, Tell: set.TellWhy,
 	})
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
 		stop: stop, met: met, why: reasons})
@@ -144,8 +144,9 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	w.outputs.WarnOfFormat(p.targets)
 	roots, err := w.solve(running, p.graph, set.Jobs)
 	reasons.Save(ctx, p.graph, err != nil)
+	told := reasons.Steps(p.graph)
 	if err != nil {
-		return Result{}, false, errors.Join(err, w.anchorLeft(ctx, p.graph, roots))
+		return Result{Why: told}, false, errors.Join(err, w.anchorLeft(ctx, p.graph, roots))
 	}
 	if err := w.outputs.Anchor(ctx, p.graph, roots, set.kept(p.targets)); err != nil {
 		return Result{}, false, err
@@ -165,6 +166,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 		return Result{}, true, err
 	}
 	ran, cached := w.roots.Counts()
-	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached}
+	res = Result{ImageID: made.ID, Manifest: made.Manifest, Names: set.names, Steps: ran + cached, Cached: cached,
+		Why: told}
 	return res, made.Printed, e.depot.Store.Parts().Durable.Settle()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/sharedcache"
+	"github.com/cooperbuild/cooper/build/why"
 )
 
 // Request says what to build. The caller must set Context; the zero value of any other field is a useful default.
@@ -53,6 +54,7 @@ type Request struct {
 	SourcePolicy plan.Sources
 	NoCache      bool
 	Explain      bool // has Progress told why each step runs, or needn't
+	TellWhy      bool // has Result.Why say that
 	// CacheFrom are the places where results of steps are looked up that the store hasn't got, CacheTo those that get the
 	// results of this build's steps. CacheTTL is how old a result may be, in the store too; 0: as old as it is.
 	CacheFrom, CacheTo []sharedcache.Spec
@@ -94,4 +96,6 @@ type Result struct {
 	// Steps counts the steps that can make a layer; Cached counts those of them that the cache had and that did not run.
 	Steps, Cached int
 	Took          time.Duration
+	// Why says of each step why it ran or need not run, of a failed build too; empty without Request.TellWhy and Explain.
+	Why []why.Step
 }

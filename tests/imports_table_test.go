@@ -115,10 +115,10 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/buildcmd",
 			job: "cooper build, check and kaniko-args: flags to request, what is shown and written of the result",
 			mayImport: "build build/disk build/export build/manifestlist build/outfile build/progress " +
-				"build/progress/show build/sourcepolicy build/usage cmd/cooper/internal/buildflags " +
-				"cmd/cooper/internal/command cmd/cooper/internal/dialect cmd/cooper/internal/engineload " +
-				"cmd/cooper/internal/kaniko cmd/cooper/internal/stepflags imagebuilder/remote " +
-				"internal/terminal",
+				"build/progress/show build/sourcepolicy build/usage build/why " +
+				"cmd/cooper/internal/buildflags cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/engineload cmd/cooper/internal/kaniko cmd/cooper/internal/stepflags " +
+				"imagebuilder/remote internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/buildflags",

@@ -28,6 +28,8 @@ type Options struct {
 	// Progress gets an explanation for each step if Explain is set.
 	Progress progress.Sink
 	Explain  bool
+	// Tell is set if Steps is going to be called.
+	Tell bool
 	// Shared has what other machines know of steps; nil: nothing.
 	Shared Shared
 }
@@ -48,6 +50,8 @@ type Room struct {
 	// made gives what the steps that run are made of.
 	made map[*plan.Step]func(ctx context.Context) (*cache.Recipe, error)
 	ran  bool
+	// reasons are what Steps tells; explain fills it.
+	reasons map[*plan.Step]Reason
 	// before gives the steps of earlier builds, the latest first; it reads them once.
 	before func() []Row
 }
@@ -57,7 +61,8 @@ var _ rootfs.Teller = (*Room)(nil)
 // New makes the room of a build.
 func New(o Options) *Room {
 	r := &Room{Options: o, rows: map[*plan.Step]*Row{},
-		made: map[*plan.Step]func(context.Context) (*cache.Recipe, error){}}
+		made:    map[*plan.Step]func(context.Context) (*cache.Recipe, error){},
+		reasons: map[*plan.Step]Reason{}}
 	r.before = sync.OnceValue(r.readEarlier)
 	return r
 }
@@ -112,10 +117,36 @@ func (r *Room) Hit(s *plan.Step, h rootfs.Hit) {
 	row.Shape, row.Key, row.Cached = h.Shape, h.Key, true
 	row.From, row.Made, row.Took = h.Record.From, h.Record.Created, h.Record.Took
 	r.keep(s, row)
+	r.explain(s, func() Reason { return row.hit(time.Now()) })
+}
+
+// explain tells why a step ran, or need not run, to whoever wants to know it.
+func (r *Room) explain(s *plan.Step, find func() Reason) {
+	if !r.Explain && !r.Tell {
+		return
+	}
+	reason := find()
+	r.mu.Lock()
+	r.reasons[s] = reason
+	r.mu.Unlock()
 	if r.Explain {
-		reason := row.hit(time.Now())
 		r.Progress.Emit(progress.Explained{ID: s.ID, Text: reason.Text, Reason: reason})
 	}
+}
+
+// Steps are the steps that were looked up so far, in the order of the plan, each with its reason. Only a Room with Tell
+// or Explain has them.
+func (r *Room) Steps(graph *plan.Graph) (all []Step) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range graph.Steps {
+		if reason, ok := r.reasons[s]; ok {
+			row := r.rows[s]
+			all = append(all, Step{Step: row.Step, Text: row.Text, Cached: row.Cached, Kept: row.Key != "",
+				Reason: reason})
+		}
+	}
+	return all
 }
 
 // Missed is that of [rootfs.Teller].
@@ -136,11 +167,7 @@ func (r *Room) Missed(ctx context.Context, s *plan.Step, m rootfs.Miss) {
 		row.Elsewhere, row.ElsewhereIn = r.Shared.Near(ctx, row.Shape, row.Text)
 	}
 	r.keep(s, row)
-	if !r.Explain {
-		return
-	}
-	reason := row.miss(r.Cache, m.Key, row.recipes(ctx, r.Cache, m))
-	r.Progress.Emit(progress.Explained{ID: s.ID, Text: reason.Text, Reason: reason})
+	r.explain(s, func() Reason { return row.miss(r.Cache, m.Key, row.recipes(ctx, r.Cache, m)) })
 }
 
 // recipes gives what the step and the nearest one were made of.

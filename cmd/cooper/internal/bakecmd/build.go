@@ -174,6 +174,7 @@ func (b *bake) prepare(t *bakeTarget, number int) {
 		b.note(text)
 	}
 	t.request.StepNS, t.request.Together = b.stepNS, b.together
+	t.request.TellWhy = b.options.metadataFile != ""
 	part := progress.Part{To: b.renderer, First: number * idsPerTarget}
 	if len(b.targets) > 1 {
 		part.Name = t.Name
@@ -212,6 +213,9 @@ func (b *bake) one(ctx context.Context, t *bakeTarget, change func(*build.Reques
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if before, again := b.results[t.Name]; again {
+		res.Why = before.Why // the second time all steps are cached
+	}
 	b.results[t.Name] = res
 	return nil
 }

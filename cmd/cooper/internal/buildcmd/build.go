@@ -246,7 +246,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string
 		renderer.Emit(progress.Committed{ID: res.ImageID.Encoded()})
 	}
 	if err = errors.Join(err, session.Close(), renderer.Close()); err != nil {
-		return errors.Join(err, o.writeFailure(cmd.Context(), err))
+		return errors.Join(err, o.writeFailure(cmd.Context(), err, res.Why))
 	}
 	return o.report(cmd.Context(), env, res)
 }
@@ -337,7 +337,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 	}
 	req := build.Request{
 		Context: contextDir, Dockerfile: command.First(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
-		NoCache: o.noCache, Explain: o.explain, Fresh: o.freshStages(), Jobs: o.jobs,
+		NoCache: o.noCache, Explain: o.explain, TellWhy: o.metadataFile != "", Fresh: o.freshStages(), Jobs: o.jobs,
 	}
 	if len(o.files) > 1 {
 		req.Then = o.files[1:]

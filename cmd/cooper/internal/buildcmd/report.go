@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/outfile"
+	"github.com/cooperbuild/cooper/build/why"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 )
@@ -64,6 +65,9 @@ func Metadata(res build.Result) map[string]any {
 		"containerimage.config.digest": res.ImageID, "containerimage.digest": res.Manifest,
 		"cooper.steps": res.Steps, "cooper.cached": res.Cached, "cooper.seconds": res.Took.Seconds(),
 	}
+	if len(res.Why) > 0 {
+		meta["cooper.why"] = res.Why
+	}
 	if len(res.Names) > 0 {
 		meta["image.name"] = strings.Join(res.Names, ",")
 	}
@@ -71,16 +75,20 @@ func Metadata(res build.Result) map[string]any {
 }
 
 // writeFailure puts a failed step into the metadata file: its own exit status is there, cooper's says only that the
-// build failed.
-func (o *Options) writeFailure(ctx context.Context, err error) error {
+// build failed. The reasons are those of the steps so far.
+func (o *Options) writeFailure(ctx context.Context, err error, reasons []why.Step) error {
 	failed := new(build.StepError)
 	if o.metadataFile == "" || !errors.As(err, &failed) {
 		return nil
 	}
-	return o.writeMetadata(ctx, map[string]any{"cooper.error": map[string]any{
+	meta := map[string]any{"cooper.error": map[string]any{
 		"stage": failed.Stage, "step": failed.Step, "file": failed.Location.File, "line": failed.Location.StartLine,
 		"instruction": failed.Text, "exitCode": failed.ExitCode, "message": failed.Err.Error(),
-	}})
+	}}
+	if len(reasons) > 0 {
+		meta["cooper.why"] = reasons
+	}
+	return o.writeMetadata(ctx, meta)
 }
 
 func (o *Options) writeMetadata(ctx context.Context, meta map[string]any) error {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cooperbuild/cooper/build/why"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 )
 
@@ -136,6 +138,42 @@ func TestAsRootAFailedStepIsInTheMetadata(t *testing.T) {
 		m.Error.Instruction != "COPY nowhere /" ||
 		!strings.Contains(m.Error.Message, "nowhere") || !strings.HasSuffix(m.Error.File, "Dockerfile") {
 		t.Errorf("the metadata is %s, %v", text, err)
+	}
+}
+
+// TestAsRootTheMetadataSaysWhyStepsRan as --explain does, of a build that fails, too.
+func TestAsRootTheMetadataSaysWhyStepsRan(t *testing.T) {
+	withoutVariables(t)
+	dir := contextDir(t, map[string]string{"Dockerfile": "FROM scratch\nWORKDIR /w\nCOPY f /\nCOPY g /\n", "f": "1",
+		"g": "1"})
+	flags, meta := storeFlags(t), filepath.Join(t.TempDir(), "meta")
+	build := func() (reasons string) {
+		t.Helper()
+		got := run(t, null(t), with("build", flags, "--progress=plain", "--metadata-file", meta, dir)...)
+		var m struct {
+			Why []why.Step `json:"cooper.why"`
+		}
+		text, err := os.ReadFile(meta)
+		if err = errors.Join(err, json.Unmarshal(text, &m)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range m.Why {
+			reasons += fmt.Sprintf("%s %s %s, cached %v\n", s.Step, s.Reason.Kind, s.Reason.Name, s.Cached)
+		}
+		if strings.Contains(got.errors, "WHY") {
+			t.Errorf("nobody has asked for it, and it shows %q", got.errors)
+		}
+		return reasons
+	}
+	if got := build(); got != "[1/3] never , cached false\n[2/3] never , cached false\n[3/3] never , cached false\n" {
+		t.Errorf("of a first build it is %q", got)
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "f"), []byte("2"), 0o600),
+		os.Remove(filepath.Join(dir, "g"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := build(); !strings.HasPrefix(got, "[1/3] cached , cached true\n[2/3] file f, cached false\n") {
+		t.Errorf("of a build that fails it is %q", got)
 	}
 }
 
