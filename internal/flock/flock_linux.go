@@ -38,8 +38,13 @@ const (
 // that the file has already is converted. Two locks taken through two open files of one process are in each other's
 // way.
 func Lock(ctx context.Context, f *os.File, kind Kind) error {
+	return wait(ctx, func() (bool, error) { return Try(f, kind) })
+}
+
+// wait calls try until it says that it has got the lock.
+func wait(ctx context.Context, try func() (bool, error)) error {
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
-		got, err := Try(f, kind)
+		got, err := try()
 		if got || err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ type Flight struct {
 	// named ends when the key of a step that began without it has its lock.
 	named sync.WaitGroup
 	// chain and keyed are the locked files; nil: there can be no locks, or another build has the lock.
-	chain, keyed *os.File
+	chain, keyed *flock.Convertible
 }
 
 // End lets others go on. A nil Flight has nothing to end.
@@ -114,7 +114,7 @@ func (f *Flight) name(ctx context.Context, r *Room, s Step) (another bool, err e
 	name := keyPrefix + string(key)
 	f.keyed, another = r.try(name)
 	if f.chain != nil {
-		_, _ = flock.Try(f.chain, flock.Shared) // it is less than the lock was, so nobody can be in the way
+		_, _ = f.chain.Try(flock.Shared) // it is less than the lock was, so nobody can be in the way
 	}
 	if !another || s.Alone {
 		return false, nil
@@ -135,13 +135,13 @@ func (f *Flight) nameLater(ctx context.Context, r *Room, s Step) {
 }
 
 // take waits for the lock of a name. It is nil if there can be none.
-func (r *Room) take(ctx context.Context, name string, kind flock.Kind) (*os.File, error) {
+func (r *Room) take(ctx context.Context, name string, kind flock.Kind) (*flock.Convertible, error) {
 	for {
-		f, err := os.OpenFile(filepath.Join(r.dir, name), openFlags, 0o600)
+		f, err := r.open(name)
 		if err != nil {
 			return nil, nil //nolint:nilerr,nilnil // without locks the step is run at once
 		}
-		if err := flock.Lock(ctx, f, kind); err != nil {
+		if err := f.Lock(ctx, kind); err != nil {
 			_ = f.Close() // it was never written to
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -156,13 +156,13 @@ func (r *Room) take(ctx context.Context, name string, kind flock.Kind) (*os.File
 }
 
 // try takes the lock of a name unless another build has it.
-func (r *Room) try(name string) (f *os.File, another bool) {
+func (r *Room) try(name string) (f *flock.Convertible, another bool) {
 	for {
-		f, err := os.OpenFile(filepath.Join(r.dir, name), openFlags, 0o600)
+		f, err := r.open(name)
 		if err != nil {
 			return nil, false
 		}
-		got, err := flock.Try(f, flock.Exclusive)
+		got, err := f.Try(flock.Exclusive)
 		if got && isNamed(f) {
 			return f, false
 		}
@@ -173,10 +173,14 @@ func (r *Room) try(name string) (f *os.File, another bool) {
 	}
 }
 
-const openFlags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
+// open opens the file with the lock of a name.
+func (r *Room) open(name string) (*flock.Convertible, error) {
+	f, err := os.OpenFile(filepath.Join(r.dir, name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	return &flock.Convertible{File: f}, err
+}
 
 // isNamed tells whether an open file still has its name.
-func isNamed(f *os.File) bool {
+func isNamed(f *flock.Convertible) bool {
 	locked, err := f.Stat()
 	if err != nil {
 		return false
@@ -186,14 +190,14 @@ func isNamed(f *os.File) bool {
 }
 
 // drop gives a lock back, and removes its file unless others share it.
-func drop(f *os.File) {
+func drop(f *flock.Convertible) {
 	if f == nil {
 		return
 	}
-	if last, err := flock.Try(f, flock.Exclusive); last && err == nil {
+	if last, err := f.Try(flock.Exclusive); last && err == nil {
 		_ = os.Remove(f.Name()) // if it stays, the next build removes it
 	}
-	_ = flock.Release(f) // closing the file gives the lock back in any case
+	_ = f.Release() // closing the file gives the lock back in any case
 }
 
 // sweep makes the directory, and removes what killed builds have left in it.
