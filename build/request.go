@@ -26,6 +26,10 @@ type Request struct {
 	Dockerfile string
 	// Then are further Dockerfiles, named as Dockerfile is, whose instructions follow those of the first.
 	Then []string
+	// Preprocess runs files whose name ends in .in through the C preprocessor, with PreprocessorFlags as further
+	// arguments.
+	Preprocess        bool
+	PreprocessorFlags []string
 	// IgnoreFile is the path of the ignore file; empty: the one that belongs to the Dockerfile or the context.
 	IgnoreFile string
 	// Stdin is read if Context or Dockerfile is "-"; nil is empty.

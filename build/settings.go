@@ -83,8 +83,8 @@ func (s settings) shownTo(to progress.Sink) settings {
 func (s settings) inputs(asides progress.Asides) inputs.Options {
 	return inputs.Options{
 		Context: s.Context, Dockerfile: s.Dockerfile, Then: s.Then, IgnoreFile: s.IgnoreFile, Stdin: s.Stdin,
-		BuildArgs: s.BuildArgs,
-		Named:     s.Contexts,
+		Preprocess: s.Preprocess, PreprocessorFlags: s.PreprocessorFlags, BuildArgs: s.BuildArgs,
+		Named: s.Contexts,
 		Secret: func(id string) ([]byte, bool) {
 			secret, ok := s.Run.Secrets[id]
 			return secret, ok

@@ -65,6 +65,9 @@ func (r *reader) from(st *stage, known []string) error {
 		}
 	}
 	st.base = r.baseOrigin(st, name)
+	if err := r.fromAfter(st, lint, known); err != nil {
+		return err
+	}
 	if st.base.kind == originImage && !st.base.place && !reference.IsID(st.base.ref) {
 		if _, err := reference.Parse(st.base.ref); err != nil {
 			return r.file.NewError(loc, fmt.Sprintf("%q is not an image name: %v", st.base.ref, err),
@@ -132,6 +135,27 @@ func (r *reader) fromPlatform(st *stage, lint lint, known []string) error {
 	if err != nil {
 		return r.file.NewError(loc, err.Error(), "a platform is OS/ARCH[/VARIANT], such as "+
 			formatPlatform(r.aim.build))
+	}
+	return nil
+}
+
+// fromAfter finds the stages that FROM names in --after.
+func (r *reader) fromAfter(st *stage, lint lint, known []string) error {
+	for _, text := range r.file.After(st.index) {
+		value, err := run(r.expand.word, text, r.args.global)
+		if err != nil {
+			return r.file.NewError(st.loc, fmt.Sprintf("cannot expand --after=%s: %v", text, err), "")
+		}
+		lint.undefinedInFrom(st.src.Location, value.missing, known)
+		other := r.stages.lastNamed(value.text, st.index)
+		if n, err := strconv.Atoi(value.text); other == nil && err == nil && n >= 0 && n < len(r.stages.all) {
+			other = r.stages.all[n]
+		}
+		if other == nil {
+			return r.file.NewError(st.loc, fmt.Sprintf("FROM --after=%s: stage %q not found above this one", text, value.text),
+				r.stages.hint(value.text, st))
+		}
+		st.after = append(st.after, other)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ func (st *stage) stageDeps() []*stage {
 	if st.base.kind == originStage {
 		deps = append(deps, st.base.stage)
 	}
+	deps = append(deps, st.after...)
 	for _, in := range st.commands {
 		for _, o := range in.origins {
 			if o.kind == originStage {

@@ -59,6 +59,8 @@ type stage struct {
 	// replaced tells that a named context replaces the whole stage.
 	replaced bool
 	commands []instruction
+	// after are the stages that FROM asks to be done before.
+	after []*stage
 	// fresh tells that the steps are to be done whatever the cache has.
 	fresh bool
 	// needed tells that the target needs the stage, triggered that the base's ONBUILD instructions were put into commands,

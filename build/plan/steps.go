@@ -29,6 +29,9 @@ func (l *stepList) add(st *stage, s *Step, counted bool) {
 		s.Number = st.counted
 	}
 	s.addDep(s.Parent)
+	for _, other := range st.after {
+		s.addDep(other.out.Last)
+	}
 	switch op := s.Op.(type) {
 	case *Copy:
 		s.addDep(op.From.Step)

@@ -37,6 +37,8 @@ type File struct {
 	parts []part
 	// own says that the file asks for what docker's language hasn't got.
 	own bool
+	// after has the stages that each FROM names in --after.
+	after [][]string
 	// Stages are in file order and there is at least one.
 	Stages []instructions.Stage
 	// MetaArgs are the ARG instructions before the first FROM.

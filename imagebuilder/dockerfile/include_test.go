@@ -116,3 +116,20 @@ func TestOnlyAFileThatAsksForItHasInclude(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFromNamesStagesThatAreDoneBefore(t *testing.T) {
+	t.Parallel()
+	const text = "FROM a AS one\nFROM --after=one --after=$X --platform=linux/amd64 b\n"
+	f, err := dockerfile.Parse("Dockerfile", []byte(own+text), dockerfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(f.After(0), f.After(1), f.After(2)); got != "[] [one $X] []" || f.Stages[1].Platform == "" {
+		t.Errorf("got %s of %+v", got, f.Stages)
+	}
+	_, err = dockerfile.Parse("Dockerfile", []byte(text), dockerfile.Options{})
+	if err == nil || !strings.Contains(err.Error(), "Dockerfile:2: docker's language has no FROM --after") ||
+		!strings.Contains(err.Error(), "asks for it") {
+		t.Errorf("got %v", err)
+	}
+}

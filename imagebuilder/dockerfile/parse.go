@@ -83,6 +83,7 @@ func (f *File) parse(text []byte, o Options) error {
 		}
 	}
 
+	f.takeAfter(ast.AST)
 	dropLabels(ast.AST.Children)
 	f.Stages, f.MetaArgs, err = instructions.Parse(ast.AST, lint)
 	if err != nil {
@@ -215,6 +216,10 @@ func (f *File) instructionError(err error, root *parser.Node) error {
 			nearestInstruction(unknown.Instruction))
 	}
 	message := cleanMessage(err)
+	if message == "unknown flag: "+strings.TrimSuffix(afterFlag, "=") && node != nil {
+		return f.NewError(loc, "docker's language has no FROM --after",
+			"# syntax="+ownSyntax+" in the first line of the Dockerfile asks for it")
+	}
 	if node == nil {
 		return f.NewError(loc, message, "")
 	}

@@ -58,7 +58,10 @@ type Options struct {
 	// Context, Dockerfile, Then, IgnoreFile and Stdin are those of build.Request.
 	Context, Dockerfile, IgnoreFile string
 	Then                            []string
-	Stdin                           io.Reader
+	// Preprocess and PreprocessorFlags are those of build.Request.
+	Preprocess        bool
+	PreprocessorFlags []string
+	Stdin             io.Reader
 	// BuildArgs are the values of build arguments by name; nil: the argument was given without a value.
 	BuildArgs map[string]*string
 	// Named are the named contexts, by name.

@@ -28,6 +28,9 @@ type File struct {
 // part of the file that could be parsed.
 func (o opener) read(ctx context.Context, p located) (r File, err error) {
 	found, err := o.findDockerfile(ctx, p, o.Dockerfile)
+	if err == nil {
+		found, err = o.preprocess(ctx, p, found)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -37,6 +40,9 @@ func (o opener) read(ctx context.Context, p located) (r File, err error) {
 	}
 	for _, name := range o.Then {
 		further, err := o.findDockerfile(ctx, p, name)
+		if err == nil {
+			further, err = o.preprocess(ctx, p, further)
+		}
 		if err != nil {
 			return r, err
 		}

@@ -36,6 +36,7 @@ type Options struct {
 
 	files                     []string
 	ignoreFile                string
+	cppFlags                  []string
 	target, pull              string
 	tags, contexts, outputs   []string
 	places                    []export.Spec
@@ -339,6 +340,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 		Context: contextDir, Dockerfile: command.First(o.files), IgnoreFile: o.ignoreFile, Tags: o.tags, Target: o.target,
 		NoCache: o.noCache, Explain: o.explain, TellWhy: o.metadataFile != "", Fresh: o.freshStages(), Jobs: o.jobs,
 	}
+	o.preprocess(&req, os.Getenv)
 	if len(o.files) > 1 {
 		req.Then = o.files[1:]
 	}

@@ -24,6 +24,8 @@ import (
 func (o *Options) registerOthers(f *pflag.FlagSet) {
 	f.BoolVar(&o.pullAlways, "pull-always", false, "--pull=always")
 	f.BoolVar(&o.pullNever, "pull-never", false, "--pull=never")
+	f.StringSliceVar(&o.cppFlags, "cpp-flag", nil,
+		"argument for cpp, the C preprocessor, for files whose name ends in .in (default $"+envCPPFlags+")")
 	f.StringVar(&o.signaturePolicy, "signature-policy", "", "policy.json in place of the usual one")
 	for _, name := range []string{"pull-always", "pull-never", "signature-policy"} {
 		f.Lookup(name).Hidden = true
@@ -44,6 +46,15 @@ func (o *Options) registerOthers(f *pflag.FlagSet) {
 		return pflag.NormalizedName(name)
 	})
 	o.foreign = dialect.Register(f)
+}
+
+// envCPPFlags is where podman and buildah look for arguments of the C preprocessor, besides --cpp-flag.
+const envCPPFlags = "BUILDAH_CPPFLAGS"
+
+// preprocess asks for the C preprocessor where its arguments are given, or the dialect has it.
+func (o *Options) preprocess(req *build.Request, get func(string) string) {
+	req.PreprocessorFlags = append(strings.Fields(get(envCPPFlags)), o.cppFlags...)
+	req.Preprocess = o.speaks.Containers() || len(req.PreprocessorFlags) > 0
 }
 
 // envSourcePolicy is where buildx looks for a source policy.

@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/buildxcmd"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/containersconf"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/kaniko"
 )
@@ -36,6 +37,10 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 			return env, nil, command.Usage(err)
 		}
 	}
+	conf, err := containersConf(env.Dialect)
+	if err != nil {
+		return env, nil, err
+	}
 	words := dialect.Verb(line.Words)
 	if buildxcmd.Is(env.Name) {
 		words = buildxcmd.Words(line.Words)
@@ -44,7 +49,35 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 	if len(line.Flags) > 0 {
 		env.Args = withFlags(newRootCmd(env, out), words, line.Flags)
 	}
-	return env, newRootCmd(env, out), nil
+	root := newRootCmd(env, out)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := conf.Apply(cmd); err != nil {
+			return command.Usage(err)
+		}
+		return nil
+	}
+	return env, root, nil
+}
+
+// containersConf is what containers.conf says, which podman and buildah read. The process gets the variables that it
+// has for them.
+func containersConf(d dialect.Dialect) (conf containersconf.Conf, err error) {
+	if !d.Containers() {
+		return conf, nil
+	}
+	if conf, err = containersconf.Read(os.Getenv); err != nil {
+		return conf, command.Usage(err)
+	}
+	for _, text := range conf.Environ() {
+		name, value, _ := strings.Cut(text, "=")
+		if _, has := os.LookupEnv(name); has {
+			continue
+		}
+		if err := os.Setenv(name, value); err != nil {
+			return conf, command.Usagef("containers.conf: env %q: %w", text, err)
+		}
+	}
+	return conf, nil
 }
 
 // withFlags puts those of the flags that a verb has behind it and the verbs below it that the words name.

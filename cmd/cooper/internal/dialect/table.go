@@ -186,8 +186,8 @@ func storeFlags() []Flag {
 func otherFlags() []Flag {
 	return []Flag{
 		{Name: "builder", Tools: OfBuildx, Kind: Vain, Text: "there is one builder, cooper itself"},
-		{Name: "cpp-flag", Tools: ofContainers, Kind: Refused, Text: "Containerfiles are not run through the C preprocessor",
-			Way: "cpp -E -P Containerfile.in | cooper build -f - CONTEXT"},
+		{Name: "cpp-flag", Tools: ofContainers,
+			Text: "files whose name ends in .in are run through cpp, also without the flag in podman's and buildah's dialect"},
 		{Name: "debug", Short: "D", Tools: OfBuildx, Kind: Vain, Switch: true, Text: "there is no log for debugging"},
 		{Name: "force-rm", Tools: ofClassic, Kind: Vain, Switch: true, Text: "steps leave no containers behind"},
 		{Name: "help", Short: "h", Tools: ofContainers, Switch: true},
