@@ -34,10 +34,11 @@ func commandRows() []importRule {
 			job: "the tree of commands, command lines of other tools, error to exit status",
 			mayImport: "build build/doctor cmd/cooper/internal/bakecmd cmd/cooper/internal/buildcmd " +
 				"cmd/cooper/internal/buildxcmd cmd/cooper/internal/cachecmd cmd/cooper/internal/command " +
-				"cmd/cooper/internal/dialect cmd/cooper/internal/diskcmd cmd/cooper/internal/imagecmd " +
-				"cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd cmd/cooper/internal/manifestcmd " +
-				"cmd/cooper/internal/runcmd cmd/cooper/internal/settings cmd/cooper/internal/usernscmd " +
-				"cmd/cooper/internal/workcmd internal/fsys internal/guard userns userns/reexec",
+				"cmd/cooper/internal/containersconf cmd/cooper/internal/dialect cmd/cooper/internal/diskcmd " +
+				"cmd/cooper/internal/imagecmd cmd/cooper/internal/kaniko cmd/cooper/internal/logincmd " +
+				"cmd/cooper/internal/manifestcmd cmd/cooper/internal/runcmd cmd/cooper/internal/settings " +
+				"cmd/cooper/internal/usernscmd cmd/cooper/internal/workcmd internal/fsys internal/guard " +
+				"userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
@@ -149,6 +150,10 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/cachecmd", job: "the verbs below cache",
 			mayImport: "build build/cachemounts build/disk build/progress/lines build/progress/show " +
 				"build/sharedcache build/why cmd/cooper/internal/command",
+		},
+		{
+			pkg: "cmd/cooper/internal/containersconf",
+			job: "what containers.conf says of builds: the defaults of podman's and buildah's flags",
 		},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",

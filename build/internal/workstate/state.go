@@ -245,6 +245,9 @@ func (s *State) SetSandbox(b Sandbox) {
 	if b.ShmSize != "" {
 		c.ShmSize = b.ShmSize
 	}
+	if len(b.CapAdd)+len(b.CapDrop) > 0 { // from now on the list is all that commands have
+		s.Capabilities = append(UsualCapabilities(), furtherCapabilities()...)
+	}
 	for _, name := range normalized(b.CapDrop) {
 		s.Capabilities = slices.DeleteFunc(s.Capabilities, func(c string) bool { return name == capAll || c == name })
 	}
@@ -264,7 +267,11 @@ func (s *State) SetSandbox(b Sandbox) {
 	}
 }
 
-// Sandbox are the settings that were kept. Capabilities that are usual in buildah are no addition.
+// furtherCapabilities are those that commands have here besides what is usual in buildah.
+func furtherCapabilities() []string { return []string{"CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW"} }
+
+// Sandbox are the settings that were kept. The capabilities that are usual in buildah are no setting: commands have
+// those that are usual here.
 func (s *State) Sandbox() Sandbox {
 	c := s.Common
 	b := Sandbox{AddHosts: c.AddHost, DNS: c.DNSServers, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions,
@@ -274,16 +281,8 @@ func (s *State) Sandbox() Sandbox {
 			b.Limits = append(b.Limits, l)
 		}
 	}
-	usual := UsualCapabilities()
-	for _, name := range s.Capabilities {
-		if !slices.Contains(usual, name) {
-			b.CapAdd = append(b.CapAdd, name)
-		}
-	}
-	for _, name := range usual {
-		if !slices.Contains(s.Capabilities, name) {
-			b.CapDrop = append(b.CapDrop, name)
-		}
+	if !slices.Equal(slices.Sorted(slices.Values(s.Capabilities)), slices.Sorted(slices.Values(UsualCapabilities()))) {
+		b.CapAdd, b.CapDrop = s.Capabilities, []string{capAll}
 	}
 	switch {
 	case s.ConfigureNetwork == NetworkDisabled:

@@ -102,16 +102,24 @@ func TestSettingsOfCommandsAreKept(t *testing.T) {
 		t.Errorf("nothing was asked for, and there is %+v", got)
 	}
 	s.SetSandbox(Sandbox{AddHosts: []string{"a:1.2.3.4"}, Volumes: []string{"/a:/b"}, Limits: []string{"nofile=9"},
-		CapAdd: []string{"net_raw"}, CapDrop: []string{"CAP_CHOWN"}, Network: "none", ShmSize: "1m"})
+		CapAdd: []string{"sys_time"}, CapDrop: []string{"ALL", "CAP_CHOWN"}, Network: "none", ShmSize: "1m"})
 	text, err := s.Text()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Sandbox{AddHosts: []string{"a:1.2.3.4"}, DNS: []string{}, DNSSearch: []string{}, DNSOptions: []string{},
-		Volumes: []string{"/a:/b"}, Limits: []string{"nofile=9"}, ShmSize: "1m", CapAdd: []string{"CAP_NET_RAW"},
-		CapDrop: []string{"CAP_CHOWN"}, Network: "none"}
+		Volumes: []string{"/a:/b"}, Limits: []string{"nofile=9"}, ShmSize: "1m", CapAdd: []string{"CAP_SYS_TIME"},
+		CapDrop: []string{capAll}, Network: "none"}
 	if diff := cmp.Diff(want, parse(t, text).Sandbox()); diff != "" {
 		t.Error(diff)
+	}
+	for _, dropped := range []string{"net_raw", "chown"} {
+		s := New(Base{}, ocispec.Platform{}, now)
+		s.SetSandbox(Sandbox{CapDrop: []string{dropped}})
+		all := s.Sandbox().CapAdd
+		if slices.Contains(all, "CAP_"+strings.ToUpper(dropped)) || len(all) != 13 || !slices.Contains(all, "CAP_MKNOD") {
+			t.Errorf("without %s there are %q", dropped, all)
+		}
 	}
 	kept := parse(t, theirs(t)).Sandbox()
 	if len(kept.Limits) > 0 || kept.Network != "" {

@@ -51,7 +51,7 @@ func understand(env command.Env, out io.Writer) (command.Env, *cobra.Command, er
 	}
 	root := newRootCmd(env, out)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := conf.Apply(cmd); err != nil {
+		if err := conf.Apply(cmd.Name(), cmd.Flags()); err != nil {
 			return command.Usage(err)
 		}
 		return nil

@@ -6,20 +6,18 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
 // Environ are the variables, NAME=VALUE, that the process is to have unless it has them.
 func (c Conf) Environ() []string { return c.Engine.Env }
 
-// Apply gives the flags of a command what the files say where the command line doesn't. Flags of another command than
+// Apply gives the flags of a verb what the files say where the command line doesn't. Flags of another verb than
 // those that buildah has defaults for stay as they are.
-func (c Conf) Apply(cmd *cobra.Command) error {
-	if !slices.Contains([]string{"build", "from", "pull", "push"}, cmd.Name()) {
+func (c Conf) Apply(verb string, f *pflag.FlagSet) error {
+	if !slices.Contains([]string{"build", "from", "pull", "push"}, verb) {
 		return nil
 	}
-	f := cmd.Flags()
 	c.addTo(f)
 	single := map[string]string{"shm-size": c.Containers.ShmSize, "retry-delay": c.Engine.RetryDelay}
 	if c.Engine.Retry != nil {

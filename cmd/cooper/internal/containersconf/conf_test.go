@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // environ is an environment whose files of configuration lie in a directory of the test's.
@@ -115,8 +115,7 @@ runtimes = {mine = ["/none", "/dev/null"]}
 		"another verb": {"run", "", "ulimit=[] device=[] dns=[] security-opt=[] cap-add=[] cap-drop=[] shm-size= " +
 			"retry=3 compression-format= runtime="},
 	} {
-		cmd := &cobra.Command{Use: test.verb}
-		f := cmd.Flags()
+		f := pflag.NewFlagSet(test.verb, pflag.ContinueOnError)
 		many := []string{"ulimit", "device", "dns", "security-opt", "cap-add", "cap-drop"}
 		for _, flag := range many {
 			f.StringSlice(flag, nil, "")
@@ -129,7 +128,7 @@ runtimes = {mine = ["/none", "/dev/null"]}
 		if err := f.Parse(strings.Fields(test.args)); err != nil {
 			t.Fatal(err)
 		}
-		if err := conf.Apply(cmd); err != nil {
+		if err := conf.Apply(test.verb, f); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
