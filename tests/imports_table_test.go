@@ -63,8 +63,9 @@ func commandRows() []importRule {
 			mayImport: "build/registry build/registry/credentials cmd/cooper/internal/command internal/terminal",
 		},
 		{
-			pkg: "cmd/cooper/internal/dialect",
-			job: "what the command lines of docker, buildx, podman and buildah say, and what becomes of their flags",
+			pkg:       "cmd/cooper/internal/dialect",
+			job:       "what the command lines of docker, buildx, podman and buildah say, and what becomes of their flags",
+			mayImport: "cmd/cooper/internal/given",
 		},
 		{
 			pkg: "cmd/cooper/internal/bakecmd",
@@ -78,7 +79,10 @@ func commandRows() []importRule {
 			job:       "the verbs of docker buildx about builders, and what docker asks of a plugin",
 			mayImport: "cmd/cooper/internal/command cmd/cooper/internal/dialect",
 		},
-		{pkg: "cmd/cooper/internal/kaniko", job: "the arguments of kaniko's executor as those of a build (pure)"},
+		{
+			pkg: "cmd/cooper/internal/kaniko", job: "the arguments of kaniko's executor as those of a build (pure)",
+			mayImport: "cmd/cooper/internal/given",
+		},
 		{
 			pkg: "cmd/cooper/internal/workcmd",
 			job: "the verbs for working containers, a file each: flags to request",
@@ -155,6 +159,7 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/containersconf",
 			job: "what containers.conf says of builds: the defaults of podman's and buildah's flags",
 		},
+		{pkg: "cmd/cooper/internal/given", job: "what flags of other tools are given, word for word"},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",

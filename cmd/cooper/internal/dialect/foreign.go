@@ -3,56 +3,24 @@ package dialect
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/given"
 )
 
 // Foreign are the flags of a command that belong to other tools and have no meaning here.
 type Foreign struct{ values []*value }
 
-// value is a flag as it was given, each value that it was given.
+// value is a flag of the table with what it was given.
 type value struct {
-	row   Flag
-	given []string
-}
-
-var _ pflag.Value = (*value)(nil)
-
-func (v *value) String() string { return "" }
-
-// Type is what pflag calls the type of the value.
-func (v *value) Type() string {
-	if v.row.Switch {
-		return "bool"
-	}
-	return "string"
+	given.Values
+	row Flag
 }
 
 // Foreign tells the flags of the table from all others.
 func (v *value) Foreign() {}
-
-// IsBoolFlag has pflag take a switch without a value.
-func (v *value) IsBoolFlag() bool { return v.row.Switch }
-
-// Set takes a value.
-func (v *value) Set(text string) error {
-	if v.row.Switch {
-		is, err := strconv.ParseBool(text)
-		if err != nil {
-			return err
-		}
-		text = strconv.FormatBool(is)
-	}
-	if v.row.Number {
-		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
-			return err
-		}
-	}
-	v.given = append(v.given, text)
-	return nil
-}
 
 // Register adds the flags of the table that f lacks, which no help shows.
 func Register(f *pflag.FlagSet) *Foreign {
@@ -61,16 +29,12 @@ func Register(f *pflag.FlagSet) *Foreign {
 		if row.Kind == Own || f.Lookup(row.Name) != nil {
 			continue
 		}
-		v := &value{row: row}
+		v := &value{row: row, Values: given.Values{Switch: row.Switch, Number: row.Number}}
 		short := row.Short
 		if short != "" && f.ShorthandLookup(short) != nil {
 			short = "" // -D is a flag of buildah's and another one of buildx's, both without effect
 		}
-		flag := f.VarPF(v, row.Name, short, row.Text)
-		flag.Hidden = true
-		if row.Switch {
-			flag.NoOptDefVal = "true"
-		}
+		given.Add(f, v, row.Name, short, row.Text).Hidden = true
 		foreign.values = append(foreign.values, v)
 	}
 	return &foreign
@@ -82,12 +46,12 @@ func (f *Foreign) Take() (notes []string, err error) {
 	var reasons []string
 	flags := map[string][]string{} // by reason
 	for _, v := range f.values {
-		n := slices.IndexFunc(v.given, func(text string) bool { return !v.row.harmless(text) })
+		n := slices.IndexFunc(v.All, func(text string) bool { return !v.row.harmless(text) })
 		if n < 0 {
 			continue
 		}
 		flag := "--" + v.row.Name
-		if v.row.Switch && v.given[n] == "false" {
+		if v.row.Switch && v.All[n] == "false" {
 			flag += "=false"
 		}
 		if v.row.Kind == Refused {

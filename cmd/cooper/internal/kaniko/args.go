@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/given"
 )
 
 // Is tells whether the program is called by the name of kaniko's.
@@ -17,47 +18,13 @@ func Is(argv0 string) bool { return filepath.Base(argv0) == "executor" }
 const usualContext = "/workspace/"
 
 // Args are the arguments of kaniko's executor.
-type Args struct{ values map[string]*value }
-
-// value is a flag with what it was given.
-type value struct {
-	row   Flag
-	given []string
-}
-
-var _ pflag.Value = (*value)(nil)
-
-func (v *value) String() string { return "" }
-
-// Type is what pflag calls the type of the value.
-func (v *value) Type() string {
-	if v.row.Switch {
-		return "bool"
-	}
-	return "string"
-}
-
-// IsBoolFlag has pflag take a switch without a value.
-func (v *value) IsBoolFlag() bool { return v.row.Switch }
-
-// Set takes a value.
-func (v *value) Set(text string) error {
-	if v.row.Switch {
-		is, err := strconv.ParseBool(text)
-		if err != nil {
-			return err
-		}
-		text = strconv.FormatBool(is)
-	}
-	v.given = append(v.given, text)
-	return nil
-}
+type Args struct{ values map[string]*given.Values }
 
 // Register adds all flags.
 func Register(f *pflag.FlagSet) *Args {
-	a := &Args{values: map[string]*value{}}
+	a := &Args{values: map[string]*given.Values{}}
 	for _, row := range Flags() {
-		v := &value{row: row}
+		v := &given.Values{Switch: row.Switch}
 		text := row.Text
 		switch row.Kind {
 		case Same:
@@ -67,10 +34,7 @@ func Register(f *pflag.FlagSet) *Args {
 		case Refused:
 			text = "refused: " + text
 		}
-		flag := f.VarPF(v, row.Name, row.Short, text)
-		if row.Switch {
-			flag.NoOptDefVal = "true"
-		}
+		given.Add(f, v, row.Name, row.Short, text)
 		a.values[row.Name] = v
 	}
 	return a
@@ -79,7 +43,7 @@ func Register(f *pflag.FlagSet) *Args {
 // last is the value of the first of some flags that was given, the last one that it was given.
 func (a *Args) last(names ...string) string {
 	for _, name := range names {
-		if given := a.values[name].given; len(given) > 0 {
+		if given := a.values[name].All; len(given) > 0 {
 			return given[len(given)-1]
 		}
 	}
@@ -104,7 +68,7 @@ type Files struct{ Digest, Name, Tag string }
 // Build makes a build of the arguments. exists tells whether there is a file at a path.
 func (a *Args) Build(exists func(path string) bool) (b Build, err error) {
 	for _, row := range Flags() {
-		if v := a.values[row.Name]; row.Kind == Refused && len(v.given) > 0 {
+		if v := a.values[row.Name]; row.Kind == Refused && len(v.All) > 0 {
 			return b, fmt.Errorf("--%s is not supported: %s\nhint: %s", row.Name, row.Text, row.Way)
 		}
 	}
@@ -114,7 +78,7 @@ func (a *Args) Build(exists func(path string) bool) (b Build, err error) {
 	}
 	for _, row := range Flags() {
 		if row.Kind == Same {
-			for _, text := range a.values[row.Name].given {
+			for _, text := range a.values[row.Name].All {
 				b.Flags = append(b.Flags, "--"+row.Name+"="+text)
 			}
 		}
@@ -162,7 +126,7 @@ func (a *Args) insecure() bool {
 }
 
 // Destinations are the names of the image.
-func (a *Args) Destinations() []string { return a.values["destination"].given }
+func (a *Args) Destinations() []string { return a.values["destination"].All }
 
 // outputs are the flags that say what becomes of the image.
 func (a *Args) outputs() (flags []string, err error) {

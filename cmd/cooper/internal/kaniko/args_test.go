@@ -9,7 +9,7 @@ import (
 )
 
 // given makes a build of words; the file /etc/Dockerfile and here/Dockerfile exist.
-func given(t *testing.T, words string) (Build, error) {
+func argsOf(t *testing.T, words string) (Build, error) {
 	t.Helper()
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	a := Register(f)
@@ -43,7 +43,7 @@ func TestArgumentsAreFlagsOfABuild(t *testing.T) {
 			"--squash --tls-verify=false --quiet --retry=2 /w",
 		"--no-push -c /w --snapshot-mode=redo --use-new-run --cleanup --ignore-path=/x --cache-ttl=6h --verbosity=debug": "/w",
 	} {
-		b, err := given(t, words)
+		b, err := argsOf(t, words)
 		if diff := cmp.Diff(want, strings.Join(append(b.Flags, b.Context), " ")); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got)\n%s", words, err, diff)
 		}
@@ -58,7 +58,7 @@ func TestWhatCannotBeDoneIsRefusedWithTheWayThatWorks(t *testing.T) {
 		"--registry-mirror=m -c /w --no-push": "--registry-mirror is not supported: mirrors are in registries.conf\nhint: [[registry]]",
 		"-c tar://stdin --context-sub-path=x --no-push": "has no directories to choose from",
 	} {
-		if _, err := given(t, words); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := argsOf(t, words); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", words, err)
 		}
 	}
