@@ -23,7 +23,7 @@ const leftoverAfter = time.Hour
 // DiskItems lists the records. An item's On is the layer that its record names, and About the step. A record without a
 // layer is Shared: it may belong to any image. A half-written file of a killed build is Useless.
 func (c *Cache) DiskItems() (items []disk.Item, err error) {
-	for _, kind := range []string{steps, shapes} {
+	for _, kind := range []string{steps, shapes, files} {
 		err = errors.Join(err, c.each(kind, func(id string, st *unix.Stat_t) {
 			i := disk.Item{
 				Kind: disk.Records, ID: id, Label: label(id), Size: usage.Size{Bytes: st.Blocks * statBlock},
@@ -32,7 +32,7 @@ func (c *Cache) DiskItems() (items []disk.Item, err error) {
 			switch {
 			case isLeftover(id, st):
 				i.Useless = true
-			case kind == steps:
+			case kind != shapes:
 				c.describe(&i)
 			}
 			items = append(items, i)
@@ -57,7 +57,7 @@ func (c *Cache) describe(i *disk.Item) {
 // DiskTotal is the size of all records in bytes.
 func (c *Cache) DiskTotal() (total int64, err error) {
 	add := func(_ string, st *unix.Stat_t) { total += st.Blocks * statBlock }
-	return total, errors.Join(c.each(steps, add), c.each(shapes, add))
+	return total, errors.Join(c.each(steps, add), c.each(shapes, add), c.each(files, add))
 }
 
 // isLeftover tells whether a file is the temporary file of a record whose writer was killed.

@@ -59,7 +59,7 @@ type Cache struct{ dir string }
 
 // Open opens the cache in a directory, which is made if it isn't there.
 func Open(dir string) (*Cache, error) {
-	for _, sub := range []string{steps, shapes, locks} {
+	for _, sub := range []string{steps, shapes, files, locks} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
@@ -70,6 +70,7 @@ func Open(dir string) (*Cache, error) {
 const (
 	steps  = "steps"
 	shapes = "shapes"
+	files  = "files"
 	locks  = "locks"
 )
 

@@ -45,6 +45,9 @@ type copying struct {
 	// before is the fingerprint of the files that are copied from a context. Exec sets it before it copies; Stable
 	// compares it.
 	before string
+	// from and into are what a later copy needs to link files of this one's layer, if alone says that it can.
+	from, into string
+	alone      bool
 }
 
 func (c *copying) shape() *cache.KeyBuilder { return c.describe(c.room.Inputs.Roots.NewKey("copy")) }
@@ -149,23 +152,30 @@ func Content(ctx context.Context, w rootfs.Work) (digest.Digest, error) {
 // unchanged, before and after.
 func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	if len(c.op.Sources) == 0 {
-		return c.copyFiles(ctx, t, nil)
+		return c.copyFiles(ctx, t, watchers{})
 	}
 	if !c.in.Local() {
 		t.LargeFile = c.content.read
-		return c.copyFiles(ctx, t, c.content.copied)
+		return c.copyFiles(ctx, t, watchers{largeCopied: c.content.copied})
+	}
+	t.LargeFile = c.content.read
+	// What was looked up in the cache has its digest, and the files are to be those of then.
+	if print, held, ok := c.content.made(); ok {
+		c.before = print
+		earlier, done := c.earlier(ctx, held)
+		defer done()
+		return c.copyFiles(ctx, t, watchers{c.content.copied, earlier})
 	}
 	if c.before, err = c.content.fingerprint(ctx); err != nil {
 		return err
 	}
-	t.LargeFile = c.content.read
 	var hashErr error // set if begin panics: c.content keeps all other errors
 	hashed := make(chan struct{})
 	go func() {
 		defer close(hashed)
 		hashErr = guard.Call(func() error { c.content.begin(ctx); return nil })
 	}()
-	err = c.copyFiles(ctx, t, c.content.copied)
+	err = c.copyFiles(ctx, t, watchers{largeCopied: c.content.copied})
 	<-hashed
 	return errors.Join(err, hashErr)
 }
@@ -178,9 +188,14 @@ func (c *copying) Stable(ctx context.Context) (bool, error) {
 	return after == c.before, err
 }
 
-// copyFiles copies the files of all sources; largeCopied is CopyOptions.LargeCopied of package fileop.
-func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
-	largeCopied func(string, *unix.Stat_t, time.Time)) (err error) {
+// watchers are LargeCopied and Earlier of fileop.CopyOptions.
+type watchers struct {
+	largeCopied func(string, *unix.Stat_t, time.Time)
+	earlier     *fileop.Earlier
+}
+
+// copyFiles copies the files of all sources.
+func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged, w watchers) (err error) {
 	r, op, in := c.room, c.op, c.in
 	view, err := r.viewForCopy(ctx, t, op)
 	if err != nil {
@@ -192,7 +207,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 		Sources: op.Sources, Excludes: op.Excludes, Parents: op.Parents, KeepOwner: !in.Local(), UnpackArchives: op.Unpack,
 		Chmod: op.Chmod,
 		View:  view.Dir, Layer: dir, Dest: op.Dest, OverlayXattr: marks,
-		LargeCopied: largeCopied,
+		LargeCopied: w.largeCopied, Earlier: w.earlier,
 	}
 
 	for _, f := range op.Files {
@@ -223,6 +238,7 @@ func (c *copying) copyFiles(ctx context.Context, t *rootfs.Staged,
 	meter.Stop()
 	err = in.Explain(err, o.Ignore)
 	t.WroteFor(res.Owners...)
+	c.from, c.into, c.alone = res.From, res.Into, res.Alone
 	note := func(text string) {
 		if at := t.Step.Location; at.File != "" {
 			text = fmt.Sprintf("%s:%d: %s", at.File, at.StartLine, text)

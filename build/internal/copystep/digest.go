@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/source"
@@ -26,8 +27,11 @@ type copyDigest struct {
 	done   bool
 	digest string
 	err    error
-	// listing names the files, if somebody has asked for that; all that is not local is listed.
-	listing *source.Listing
+	// listing names the files, and contents says of those of a context what they hold.
+	listing  *source.Listing
+	contents *source.Contents
+	// print is the fingerprint of the files as they were when the digest was made.
+	print digest.Digest
 
 	copiesMu sync.Mutex
 	copies   map[string]copiedFile
@@ -41,12 +45,12 @@ type copiedFile struct {
 
 // get gives the digest, which the first call makes.
 func (c *copyDigest) get(ctx context.Context) (string, error) {
-	return c.make(ctx, 0, !c.in.Local())
+	return c.make(ctx, 0)
 }
 
 // list names the files that the digest is about; nil if there are none.
 func (c *copyDigest) list(ctx context.Context) (*source.Listing, error) {
-	_, err := c.make(ctx, 0, true)
+	_, err := c.make(ctx, 0)
 	return c.listing, err
 }
 
@@ -56,26 +60,35 @@ func (c *copyDigest) begin(ctx context.Context) {
 	if c.whole {
 		skipFrom = 0
 	}
-	_, _ = c.make(ctx, skipFrom, true) // get returns the error
+	_, _ = c.make(ctx, skipFrom) // get returns the error
 }
 
-func (c *copyDigest) make(ctx context.Context, skipFrom int64, listed bool) (string, error) {
+func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done && (!listed || c.listing != nil || c.err != nil) || len(c.query.Patterns) == 0 {
+	if c.done || len(c.query.Patterns) == 0 {
 		return c.digest, c.err
 	}
-	var list *source.Listing
-	if listed {
-		list = new(source.Listing)
+	o := source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom, Listing: new(source.Listing)}
+	var print digest.Digest
+	if c.in.Local() {
+		o.Contents, o.Print = new(source.Contents), &print
 	}
-	d, err := c.in.DigestOf(ctx, source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom, Listing: list},
-		source.Digest)
+	d, err := c.in.DigestOf(ctx, o, source.Digest)
 	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // the next call makes it
 		return "", err
 	}
-	c.done, c.digest, c.err, c.listing = true, d, err, list
+	c.done, c.digest, c.err = true, d, err
+	c.listing, c.contents, c.print = o.Listing, o.Contents, print
 	return d, err
+}
+
+// made gives the fingerprint of the files as they were when the digest was made, and what they held; false: there is
+// none yet.
+func (c *copyDigest) made() (print string, held *source.Contents, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.print), c.contents, c.done && c.err == nil && c.print != ""
 }
 
 // fingerprint changes when a file that the digest is about is written to.

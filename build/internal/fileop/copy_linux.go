@@ -41,6 +41,7 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 		return CopyResult{}, err
 	}
 
+	c.alone = len(sel.Items) == 1 && len(o.Files)+o.Others == 0 && sel.Items[0].IsDir() && !o.Parents && !o.UnpackArchives
 	for _, item := range sel.Items {
 		if err := c.item(ctx, t, item); err != nil {
 			return CopyResult{}, err
@@ -55,6 +56,9 @@ func Copy(ctx context.Context, o CopyOptions) (result CopyResult, err error) {
 
 	result = c.done.result()
 	result.Missed = sel.Missed
+	if c.alone {
+		result.Alone, result.From, result.Into = true, sel.Items[0].Path, t.at.path
+	}
 
 	return result, nil
 }
@@ -72,6 +76,10 @@ type copier struct {
 	links linkTable
 	// share shares files with layers; nil: all are copied.
 	share *sharer
+	// alone tells that all files are those of one directory.
+	alone bool
+	// earlier links files from an earlier layer; nil: nothing does.
+	earlier *earlier
 }
 
 // newCopier opens the tree that o names; plain is the tree's. The caller closes the tree.
@@ -134,6 +142,9 @@ func (c *copier) item(ctx context.Context, t *target, item source.Selected) erro
 			own := *d.attrs
 			own.mtime = item.Stat.Mtim
 			d.attrs = &own
+		}
+		if c.earlier, err = c.before(item, d); err != nil {
+			return fmt.Errorf("copy %s: %w", item.Pattern, err)
 		}
 		c.links.reset()
 		tree := source.TreeOf(item, c.o.Ignore, d)

@@ -32,6 +32,9 @@ type dir struct {
 	attrs *attrs
 	// inherits tells that a file made in the layer's directory may inherit the directory's group or an ACL.
 	inherits bool
+	// earlier is a descriptor of the directory in an earlier layer, -1 if that has none. It is set once sought is.
+	earlier int
+	sought  bool
 }
 
 func (d *dir) child(name string) string {
@@ -50,6 +53,10 @@ func (d *dir) shut() {
 	if d.layer >= 0 {
 		_ = unix.Close(d.layer)
 		d.layer = -1
+	}
+	if d.sought && d.earlier >= 0 {
+		_ = unix.Close(d.earlier)
+		d.earlier = -1
 	}
 }
 

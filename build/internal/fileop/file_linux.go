@@ -58,7 +58,7 @@ func (c *copier) copyKind(d *dir, name string, e source.Entry) error {
 }
 
 func (c *copier) copyRegular(d *dir, name string, e source.Entry) error {
-	if c.linkSole(d, name, e) {
+	if c.linkEarlier(d, name, e) || c.linkSole(d, name, e) {
 		return nil
 	}
 	var st unix.Stat_t
@@ -87,7 +87,7 @@ func (c *copier) copyRegular(d *dir, name string, e source.Entry) error {
 
 // copyOpen copies an open regular file, or shares it with the layer that it is in.
 func (c *copier) copyOpen(d *dir, name string, src int, st *unix.Stat_t) error {
-	if c.share == nil || st.Size < leastShared {
+	if c.share == nil || st.Size < leastShared && st.Nlink < 2 {
 		return c.copyData(d, name, src, st)
 	}
 	path, err := os.Readlink(fdPath(src)) // without the links that may be in the way to it

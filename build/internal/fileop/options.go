@@ -77,6 +77,8 @@ type CopyOptions struct {
 	// Shared says of what layers Source and View are, so that files can be shared instead of copied. The zero value shares
 	// nothing.
 	Shared Shared
+	// Earlier, if not nil, is a layer with files that the copy may link.
+	Earlier *Earlier
 	// Layer is the directory that is written into.
 	Layer string
 	// Dest is an absolute path in the image. It means a directory if it ends in "/" or "/.".
@@ -106,6 +108,9 @@ type CopyResult struct {
 	Devices int64
 	// Owners are the owners of all files that were written, unsorted.
 	Owners []Owner
+	// From and Into are those of Earlier for a later copy, if Alone says that the layer can be one.
+	From, Into string
+	Alone      bool
 }
 
 // MkdirOptions says what Mkdir makes, and where.

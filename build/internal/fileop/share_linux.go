@@ -36,27 +36,29 @@ type Shared struct {
 // leastShared is the size in bytes from which on a file's blocks are shared.
 const leastShared = 128 << 10
 
-// maxTaken is how many files Below may have for their inodes to be remembered: 8 MiB or so.
-const maxTaken = 1 << 18
+// leastSeveral is how many small files with several names must come before it is worth it to look for these in the
+// layers below.
+const leastSeveral = 256
 
 // sharer finds files of a stack in its layers, and links them. Several goroutines use it.
 type sharer struct {
 	// from are the source's layers, uppermost first; shown tells which of them are below the new layer as well.
 	from  []*os.File
 	shown []bool
-	// below are all layers that are below the new one, and marks is the prefix of overlay's attributes in them.
-	below []*os.File
+	// below are the files of all layers that are below the new one, and marks is the prefix of overlay's attributes in
+	// them.
+	below *inodes
 	marks string
 	// latest is the layer in which the last file was found.
 	latest atomic.Int32
 	// links tells that hard links can be made.
 	links atomic.Bool
+	// several counts the small files with several names.
+	several atomic.Int32
 
 	mu sync.Mutex
-	// taken are the inodes of large files that are linked already, and once one of several names came, those of all files
-	// in the layers below.
-	taken  map[uint64]bool
-	listed bool
+	// taken are the inodes of files that are linked already, small ones with one name apart.
+	taken map[uint64]bool
 }
 
 // newSharer gives what shares files of o.Shared; nil if there is nothing to share. layer is the directory that is
@@ -69,10 +71,10 @@ func newSharer(o CopyOptions, layer int) (*sharer, error) {
 	if err := unix.Fstat(layer, &st); err != nil {
 		return nil, fmt.Errorf("stat layer: %w", err)
 	}
-	s := &sharer{from: o.Shared.From, below: o.Shared.Below, marks: o.OverlayXattr, taken: map[uint64]bool{}}
+	s := &sharer{from: o.Shared.From, below: &inodes{dirs: o.Shared.Below}, marks: o.OverlayXattr, taken: map[uint64]bool{}}
 	s.links.Store(!o.Shared.AnyBelow)
 	below := map[uint64]bool{}
-	for n, dir := range slices.Concat(s.below, s.from) {
+	for n, dir := range slices.Concat(o.Shared.Below, s.from) {
 		var own unix.Stat_t
 		if err := unix.Fstat(int(dir.Fd()), &own); err != nil {
 			return nil, fmt.Errorf("stat layer: %w", err)
@@ -80,7 +82,7 @@ func newSharer(o CopyOptions, layer int) (*sharer, error) {
 		if own.Dev != st.Dev {
 			return nil, nil //nolint:nilnil // nothing is an answer
 		}
-		if n < len(s.below) {
+		if n < len(o.Shared.Below) {
 			below[own.Ino] = true
 		} else {
 			s.shown = append(s.shown, below[own.Ino])
@@ -132,26 +134,21 @@ func sameFile(a, b *unix.Stat_t) bool {
 }
 
 // mayLink tells whether no other name of the file can be seen where the new layer will be. Files with several names are
-// looked for in all layers below, which is worth it for large ones only.
+// looked for in all layers below, which is worth it for large ones and for many.
 func (s *sharer) mayLink(o original) bool {
 	st := o.st
 	if !s.links.Load() || s.shown[o.layer] || !s.plain(o) {
 		return false
 	}
-	if st.Size < layer.LargeFileSize {
-		return st.Nlink == 1
+	small := st.Size < layer.LargeFileSize
+	if small && st.Nlink == 1 {
+		return true
+	}
+	if small && s.several.Add(1) <= leastSeveral || st.Nlink > 1 && s.below.has(st.Ino) {
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st.Nlink > 1 && !s.listed {
-		s.listed = true
-		for _, dir := range s.below {
-			if err := s.list(int(dir.Fd()), "."); err != nil {
-				s.links.Store(false)
-				return false
-			}
-		}
-	}
 	if s.taken[st.Ino] {
 		return false
 	}
@@ -173,36 +170,6 @@ func (s *sharer) plain(o original) bool {
 		}
 	}
 	return true
-}
-
-var errTooMany = errors.New("too many files")
-
-// list notes all files below a directory of a layer.
-func (s *sharer) list(dir int, name string) error {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	names, err := fsys.Dirents(fd, make([]byte, fsys.DirentBuffer))
-	for _, d := range names {
-		if err != nil {
-			break
-		}
-		if len(s.taken) >= maxTaken {
-			return errTooMany
-		}
-		if _, err = d.FillType(fd); err != nil {
-			break
-		}
-		switch d.Type {
-		case unix.DT_DIR:
-			err = s.list(fd, d.Name)
-		case unix.DT_REG:
-			s.taken[d.Ino] = true
-		}
-	}
-	return err
 }
 
 // linkSole makes name in d a link to a file that has no other name, if that can be. It doesn't open the file.

@@ -200,6 +200,11 @@ func (c commit) record(ctx context.Context, rec cache.Record) error {
 	if c.teller != nil {
 		c.teller.Recorded(c.target.Step, key)
 	}
+	if k, ok := c.work.(Keeping); ok && rec.Layer != nil {
+		if err := k.Keep(c.shape, rec); err != nil {
+			return err
+		}
+	}
 	return c.results.cache.MarkSeen(c.shape, key)
 }
 

@@ -128,6 +128,15 @@ func (b *Roots) View(ctx context.Context, r *Root, ns NS) (snapshot.View, error)
 	return b.views.open(ctx, r, ns)
 }
 
+// OpenLayer opens the directory of a layer that an earlier build has made, to link its files from there, and keeps it
+// from removal; nil: that can't be. The caller closes it.
+func (b *Roots) OpenLayer(ctx context.Context, l cache.Layer) *os.File {
+	if _, ok := b.Store.UseLayer(ctx, l.ID, l.Parent); !ok {
+		return nil
+	}
+	return b.snapshots.OpenLayer(l.ID)
+}
+
 // Overlay mounts an overlay of directories that aren't layers: those that this program made for a step to see.
 func (b *Roots) Overlay(o overlay.Options) (*os.File, error) {
 	o.UserXattr = o.UserXattr || b.Identity.Process != nil

@@ -32,6 +32,13 @@ type Described interface {
 	Recipe(ctx context.Context, below *cache.ContentID) (*cache.Recipe, error)
 }
 
+// Keeping is a Work that keeps more of its result than a record.
+type Keeping interface {
+	Work
+	// Keep is called once the result has a record with a layer.
+	Keep(shape cache.Key, rec cache.Record) error
+}
+
 // Shape is the part of a step's key that is known before the root below has its content ID.
 type Shape struct {
 	Key cache.Key

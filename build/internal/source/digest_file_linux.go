@@ -12,27 +12,26 @@ import (
 // readSize is how many bytes of a file are read at a time.
 const readSize = 256 << 10
 
-// file digests a regular file's content, or takes the digest from the cache.
-func (d *digester) file(out *hashEntry, e Entry) error {
+// file digests a regular file's content, or takes the digest from the cache. It sets st to the file's attributes.
+func (d *digester) file(out *hashEntry, e Entry, st *unix.Stat_t) (err error) {
 	if d.options.Cache != nil || d.options.SkipFrom > 0 {
-		st, err := fsys.LstatAt(e.Dir, e.Name)
-		if err != nil {
+		if *st, err = fsys.LstatAt(e.Dir, e.Name); err != nil {
 			return err
 		}
-		if done := d.unread(out, &st); done {
+		if done := d.unread(out, st); done {
 			return nil
 		}
 	}
 
 	began := time.Now()
-	var st, after unix.Stat_t
-	fd, err := OpenRegular(e.Dir, e.Name, &st)
+	var after unix.Stat_t
+	fd, err := OpenRegular(e.Dir, e.Name, st)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	d.attributes(out, &st)
-	known, isKnown := d.options.Known.lookup(&st)
+	d.attributes(out, st)
+	known, isKnown := d.options.Known.lookup(st)
 	if isKnown {
 		began, out.sum = known.began, known.sum
 	} else if out.sum, err = d.data(fd, st.Size); err != nil {
@@ -49,8 +48,8 @@ func (d *digester) file(out *hashEntry, e Entry) error {
 	if err := unix.Fstat(fd, &after); err != nil {
 		return err
 	}
-	if cacheKey(&st) == cacheKey(&after) {
-		d.options.Cache.insert(&st, fileSum{out.sum, out.mark}, began)
+	if cacheKey(st) == cacheKey(&after) {
+		d.options.Cache.insert(st, fileSum{out.sum, out.mark}, began)
 	}
 
 	return nil

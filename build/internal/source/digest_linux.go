@@ -39,6 +39,10 @@ type DigestOptions struct {
 	Owners func(uid, gid uint32)
 	// Listing, if not nil, keeps what is digested. Only Digest fills it, and only when it succeeds.
 	Listing *Listing
+	// Contents, if not nil, keeps what the files below directories hold. Only Digest fills it.
+	Contents *Contents
+	// Print, if not nil, gets what Fingerprint would have given of the files as Digest saw them. Only Digest sets it.
+	Print *digest.Digest
 	// Workers limits concurrency; 0 means one for each CPU, but 2 to 8.
 	Workers int
 }
@@ -62,12 +66,16 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	}
 
 	d := &digester{options: o, ended: func() error { return context.Cause(ctx) }}
+	if o.Print != nil {
+		d.prints = new(prints)
+	}
 	top := &dirHash{}
 	var tops []listedTop
 	for n, item := range sel.Items {
 		if err := d.ended(); err != nil {
 			return "", err
 		}
+		d.prints.add("", item.Path, &item.Stat)
 		entry, err := d.item(ctx, item)
 		if err != nil {
 			return "", err
@@ -87,6 +95,9 @@ func Digest(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	}
 	if o.Listing != nil {
 		o.Listing.tops = tops
+	}
+	if o.Print != nil {
+		*o.Print = d.prints.digest()
 	}
 	sum := top.sum()
 	return digest.Digest("blake3:" + hex.EncodeToString(sum[:])), nil
@@ -112,6 +123,8 @@ type hashEntry struct {
 // dirHash collects the entries of a directory until it can be digested.
 type dirHash struct {
 	parent *dirHash
+	// path is that of the directory below the root.
+	path string
 	// self is the directory's entry in its parent; its sum is set when the directory is done.
 	self hashEntry
 	// optional tells that the directory counts only if an entry in it does: the filter hides the directory itself.
@@ -173,6 +186,8 @@ type digester struct {
 	ended   func() error
 	states  sync.Pool
 	skipped atomic.Bool
+	// prints makes DigestOptions.Print; nil: nobody wants it.
+	prints *prints
 }
 
 var _ Visitor[*dirHash] = (*digester)(nil)
@@ -180,13 +195,13 @@ var _ Visitor[*dirHash] = (*digester)(nil)
 // item digests one source; nil if none of it would be copied.
 func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) {
 	if !item.IsDir() {
-		entry, err := d.entry(item.Entry())
+		entry, err := d.entry(item.Entry(), new(unix.Stat_t))
 		if entry != nil {
 			entry.name = item.Name
 		}
 		return entry, err
 	}
-	top := &dirHash{}
+	top := &dirHash{path: item.Path}
 	tree := TreeOf(item, d.options.Filter, top)
 	tree.Workers = d.options.Workers
 	if err := Walk(ctx, tree, d); err != nil {
@@ -207,14 +222,16 @@ func (d *digester) Enter(parent *dirHash, e Entry, fd int) (*dirHash, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read attributes of %s: %w", e.Path(), err)
 	}
+	d.prints.add(e.dirPath, e.Name, &st)
 	self := hashEntry{name: e.Name, kind: unix.DT_DIR}
 	d.attributes(&self, &st)
-	return &dirHash{parent: parent, self: self, optional: e.Excluded, xattrs: xattrs}, nil
+	return &dirHash{parent: parent, path: e.Path(), self: self, optional: e.Excluded, xattrs: xattrs}, nil
 }
 
 // Visit implements Visitor.
 func (d *digester) Visit(dir *dirHash, e Entry) error {
-	entry, err := d.entry(e)
+	var st unix.Stat_t
+	entry, err := d.entry(e, &st)
 	if errors.Is(err, unix.ENOENT) {
 		// The file vanished, so it counts as not listed.
 		return nil
@@ -222,6 +239,7 @@ func (d *digester) Visit(dir *dirHash, e Entry) error {
 	if err != nil || entry == nil {
 		return err
 	}
+	d.prints.add(e.dirPath, e.Name, &st)
 	dir.add(*entry)
 	return nil
 }
@@ -239,6 +257,7 @@ func (d *digester) Leave(dir *dirHash, complete bool) error {
 
 // kept keeps a directory that is done for the listing.
 func (d *digester) kept(self *hashEntry, dir *dirHash) {
+	d.options.Contents.keep(dir)
 	if l := d.options.Listing; l != nil {
 		l.keep(dir)
 		self.dir = dir
@@ -253,17 +272,18 @@ func (d *digester) attributes(e *hashEntry, st *unix.Stat_t) {
 	}
 }
 
-// entry digests a file that isn't a directory; nil if such a file isn't copied.
-func (d *digester) entry(e Entry) (*hashEntry, error) {
+// entry digests a file that isn't a directory; nil if such a file isn't copied. It sets st to the attributes of a file
+// that it looks at, and of all others if there are prints to make.
+func (d *digester) entry(e Entry, st *unix.Stat_t) (*hashEntry, error) {
 	out := &hashEntry{name: e.Name, kind: e.Type}
 	var err error
 	switch e.Type {
 	case unix.DT_REG:
-		err = d.file(out, e)
+		err = d.file(out, e, st)
 	case unix.DT_LNK:
-		err = d.symlink(out, e)
+		err = d.symlink(out, e, st)
 	default:
-		err = d.special(out, e)
+		err = d.special(out, e, st)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", e.Path(), err)
@@ -271,26 +291,26 @@ func (d *digester) entry(e Entry) (*hashEntry, error) {
 	return out, nil
 }
 
-func (d *digester) symlink(out *hashEntry, e Entry) error {
+func (d *digester) symlink(out *hashEntry, e Entry, st *unix.Stat_t) error {
 	target, err := fsys.ReadLinkAt(e.Dir, e.Name)
 	if err != nil {
 		return err
 	}
 	out.sum = blake3.Sum256([]byte(target))
-	if !d.options.WithOwner {
+	if d.prints == nil && !d.options.WithOwner {
 		return nil
 	}
-	st, err := fsys.LstatAt(e.Dir, e.Name)
-	out.uid, out.gid = st.Uid, st.Gid
+	if *st, err = fsys.LstatAt(e.Dir, e.Name); d.options.WithOwner {
+		out.uid, out.gid = st.Uid, st.Gid
+	}
 	return err
 }
 
-func (d *digester) special(out *hashEntry, e Entry) error {
-	st, err := fsys.LstatAt(e.Dir, e.Name)
-	if err != nil {
+func (d *digester) special(out *hashEntry, e Entry, st *unix.Stat_t) (err error) {
+	if *st, err = fsys.LstatAt(e.Dir, e.Name); err != nil {
 		return err
 	}
-	d.attributes(out, &st)
+	d.attributes(out, st)
 	switch out.kind = uint8(st.Mode & unix.S_IFMT >> 12); out.kind {
 	case unix.DT_FIFO:
 	case unix.DT_SOCK:

@@ -24,7 +24,7 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 
 	p := &prints{owners: o.Owners}
 	for _, item := range sel.Items {
-		p.add(item.Path, &item.Stat)
+		p.add("", item.Path, &item.Stat)
 		if !item.IsDir() {
 			continue
 		}
@@ -38,12 +38,7 @@ func Fingerprint(ctx context.Context, o DigestOptions) (digest.Digest, error) {
 	if err = errors.Join(err, sel.Close()); err != nil {
 		return "", err
 	}
-	var sum [32]byte
-	for i, n := range p.sum {
-		binary.LittleEndian.PutUint64(sum[8*i:], n)
-	}
-
-	return digest.NewDigestFromBytes(digest.SHA256, sum[:]), nil
+	return p.digest(), nil
 }
 
 // prints is the Visitor that adds up the digests of all files, so that their order doesn't matter. Sums could be made
@@ -57,15 +52,32 @@ type prints struct {
 
 var _ Visitor[struct{}] = (*prints)(nil)
 
-func (p *prints) add(path string, st *unix.Stat_t) {
-	b := make([]byte, 0, len(path)+80)
+// digest gives the sum of all that were added.
+func (p *prints) digest() digest.Digest {
+	var sum [32]byte
+	for i, n := range p.sum {
+		binary.LittleEndian.PutUint64(sum[8*i:], n)
+	}
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
+}
+
+// add adds a file; dir is the path of its directory. Nil prints add nothing.
+func (p *prints) add(dir, name string, st *unix.Stat_t) {
+	if p == nil {
+		return
+	}
+	var text [256]byte // most paths fit, and nothing is allocated for these
+	b := text[:0]
 	for _, n := range []uint64{
 		st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size),
 		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()),
 	} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
-	d := sha256.Sum256(append(b, path...))
+	if dir != "" {
+		b = append(append(b, dir...), '/')
+	}
+	d := sha256.Sum256(append(b, name...))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owners != nil {
@@ -81,7 +93,7 @@ func (p *prints) Enter(_ struct{}, e Entry, fd int) (struct{}, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return struct{}{}, err
 	}
-	p.add(e.Path(), &st)
+	p.add(e.dirPath, e.Name, &st)
 	return struct{}{}, nil
 }
 
@@ -93,7 +105,7 @@ func (p *prints) Visit(_ struct{}, e Entry) error {
 		}
 		return err
 	}
-	p.add(e.Path(), &st)
+	p.add(e.dirPath, e.Name, &st)
 	return nil
 }
 

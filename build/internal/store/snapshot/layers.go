@@ -151,6 +151,27 @@ func (r *Room) CheckStill(top string) error {
 	return nil
 }
 
+// OpenLayer opens the directory of a layer of the store itself, no file of which ever changes; nil: that can't be. The
+// caller closes it.
+func (r *Room) OpenLayer(id string) *os.File {
+	if !r.lib.Layout.Renames {
+		return nil
+	}
+	path, err := r.store.DiffDir(id)
+	if err != nil {
+		return nil
+	}
+	dir, err := fsys.OpenDir(path)
+	if err != nil {
+		return nil
+	}
+	if own := r.ownOf([]*os.File{dir}); len(own) == 0 {
+		_ = dir.Close() // nothing was written
+		return nil
+	}
+	return r.dirs.beneath(dir)
+}
+
 // stack is the directories of the layers, uppermost first.
 func (d *layerDirs) stack(below Below) ([]*os.File, error) {
 	pending, layers := below.Stack()
