@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/attempts"
@@ -38,11 +39,18 @@ func Build(ctx context.Context, s *Session, req Request) (res Result, err error)
 	if err != nil {
 		return Result{}, err
 	}
+	end = sync.OnceValue(end)
 	defer func() { err = errors.Join(err, end()) }()
 	if e.space, err = reclaim.Watch(ctx, e.depot, set.MaxUsedSpace, set.Progress); err != nil {
 		return Result{}, err
 	}
-	res, err = e.build(ctx, set)
+	guarded, release := e.space.Guard(ctx, "")
+	res, err = e.build(guarded, set)
+	err = reclaim.Full(guarded, err)
+	release()
+	if errors.As(err, new(*reclaim.FullError)) {
+		err = errors.Join(err, end()) // otherwise its cache mounts would fill the limit of the next build, too
+	}
 	e.space.Settle(ctx)
 	return res, err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/registry"
 	"github.com/cooperbuild/cooper/build/session"
 	"github.com/cooperbuild/cooper/imagebuilder"
@@ -37,6 +38,9 @@ type RegistryOptions = session.Registry
 
 // NewSession makes a session, which opens its store when that is needed. The caller closes it.
 func NewSession(o SessionOptions) *Session { return session.New(o) }
+
+// DiskLimit is how much disk space may be used.
+type DiskLimit = reclaim.Limit
 
 // StoreOptions say which image store is used; see store.Options.
 type StoreOptions = store.Options

@@ -82,9 +82,9 @@ type Request struct {
 	StepNS StepNS
 	// Stdout receives outputs whose destination is export.Stdout; nil: such outputs are refused.
 	Stdout io.Writer
-	// MaxUsedSpace is the limit, in bytes of disk, of all that prune could remove; 0: no limit. What running builds use
-	// stays even above the limit.
-	MaxUsedSpace int64
+	// MaxUsedSpace is the limit of all that prune could remove, and of what running builds write. What they use isn't
+	// removed: if there is no space for what the build writes, it fails.
+	MaxUsedSpace DiskLimit
 	// Progress receives the events of the build while it runs; nil: they are dropped.
 	Progress progress.Sink
 }

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,10 @@ const (
 // terminate asks the step to end, and ends it with SIGKILL if that takes too long. obeyed tells that the step handles
 // the signal that it was asked with and has ended by itself.
 func (p *process) terminate(cause error, how step.Stop) (obeyed bool) {
+	if errors.As(cause, new(urgent)) {
+		p.child.Kill()
+		return false
+	}
 	signal, grace := unix.SIGTERM, graceUnhandled
 	if how.Signal != nil {
 		signal = how.Signal(cause)
@@ -36,6 +41,12 @@ func (p *process) terminate(cause error, how step.Stop) (obeyed bool) {
 	}
 	p.child.Kill()
 	return obeyed
+}
+
+// urgent is the cause of an end for which a step isn't asked.
+type urgent interface {
+	error
+	AtOnce()
 }
 
 // waitReadable tells whether there is something to read in time.

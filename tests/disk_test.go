@@ -145,6 +145,7 @@ COPY --from=other /other /other
 			t.Errorf("the last build isn't cached: %s", meta)
 		}
 		// What the build uses stays, and is told.
+		s.build(t, "-q", "-t", "app", "--build-arg=V=6", "ctx")
 		r := s.cooper(t, "build", "-t", "app", "--max-used-space=1MB", "--build-arg=V=6", "ctx")
 		if r.Code != 0 || strings.Count(r.Stderr, "WARNING") != 1 ||
 			!strings.Contains(r.Stderr, "more than the 1MB of --max-used-space: running builds use it (layers 2.") {
@@ -157,6 +158,24 @@ COPY --from=other /other /other
 		cmd.Env = append(cmd.Env, "COOPER_MAX_USED_SPACE=20MB")
 		if r := runCommand(t, cmd); r.Code != 0 || r.Stderr != "" {
 			t.Errorf("status %d\n%s", r.Code, tail(r.Stderr))
+		}
+		// A step that would write more ends, whatever it writes to, and nothing of it is left.
+		for n, step := range []string{"", "--mount=type=cache,id=much,target=/m "} {
+			s.write(t, "ctx/much", "FROM base\nRUN echo kept >/kept\nRUN "+step+
+				"trap '' TERM; mkdir -p /m && dd if=/dev/zero of=/m/much bs=1M count=1500\n")
+			r := s.cooper(t, "build", "-f", "ctx/much", "--max-used-space=40MB", "ctx")
+			if r.Code != 1 || !strings.Contains(r.Stderr, "ctx/much:3: RUN ") ||
+				!strings.Contains(r.Stderr, "\nended at the limit of disk space: running builds use and write ") ||
+				!strings.Contains(r.Stderr, "more than the 40MB of --max-used-space (") {
+				t.Errorf("%q: status %d\n%s", step, r.Code, tail(r.Stderr))
+			}
+			if u := s.df(t); u.own() > 40_000_000 {
+				t.Errorf("%q: cooper's own things take %d bytes: %+v", step, u.own(), u.Types)
+			}
+			if n == 0 && !strings.Contains(s.cooper(t, "build", "--progress=plain", "-f", "ctx/much",
+				"--max-used-space=40MB", "ctx").Stderr, "CACHED") {
+				t.Error("the steps before it are not kept")
+			}
 		}
 		s.checkNoLeftovers(t)
 	})
@@ -265,7 +284,7 @@ func (s *site) stressBuild(t *testing.T, n, round int) {
 	case 1:
 		args = append(args, "--uidmap=0:1:2000")
 	case 2:
-		args = append(args, "--max-used-space=1MB")
+		args = append(args, "--max-used-space=20MB")
 	case 3:
 		args = append(args, "--no-cache")
 	}

@@ -120,8 +120,8 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/store/shift",
 			job: "who owns the files of layers, and copies of layers with other owners",
-			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/uses " +
-				"imagebuilder/layer/owners internal/flock internal/fsys userns",
+			mayImport: "build/internal/store build/internal/store/internal/library build/internal/store/scratch " +
+				"build/internal/store/uses imagebuilder/layer/owners internal/flock internal/fsys userns",
 		},
 		{
 			pkg: "build/internal/store/idranges", job: "ranges of IDs that one build has to itself",

@@ -219,12 +219,15 @@ func (n *notes) Emit(e progress.Event) {
 	}
 }
 
+// limit is one of some bytes.
+func limit(bytes int64) reclaim.Limit { return reclaim.Limit{Bytes: bytes, By: "--max-used-space"} }
+
 func TestALimitHoldsWhenTheBuildEnds(t *testing.T) {
 	s := open(t)
 	old := layer(t, s, "", 3<<20)
 	record(t, s, "RUN old", old)
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, 1<<20, said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +250,7 @@ func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	l := layer(t, s, "", 3<<20)
 	s.Store.UseLayer(t.Context(), l.ID, "")
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, 1<<20, said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +274,7 @@ func TestWhoInterruptsABuildDoesNotWaitForTheLimit(t *testing.T) {
 	old := layer(t, s, "", 3<<20)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	space, err := reclaim.Watch(ctx, s, 1<<20, &notes{})
+	space, err := reclaim.Watch(ctx, s, limit(1<<20), &notes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +286,7 @@ func TestWhoInterruptsABuildDoesNotWaitForTheLimit(t *testing.T) {
 
 func TestNoLimitIsNobodyWatching(t *testing.T) {
 	s := open(t)
-	space, err := reclaim.Watch(t.Context(), s, 0, &notes{})
+	space, err := reclaim.Watch(t.Context(), s, limit(0), &notes{})
 	if err != nil || space != nil {
 		t.Fatalf("%v, %v", space, err)
 	}

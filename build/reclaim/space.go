@@ -19,7 +19,7 @@ import (
 // The nil Space has no limit.
 type Space struct {
 	keepers keepers
-	limit   int64
+	limit   Limit
 	to      progress.Sink
 	// wake asks the watching goroutine for a look; Settle closes stop to end it, and it closes ended when it has.
 	wake, stop, ended chan struct{}
@@ -28,20 +28,35 @@ type Space struct {
 	// first is the usage in bytes at the beginning, without the file of digests of context files; -1: it could not be
 	// measured. It may be read once ended is closed.
 	first int64
+	guarded
 }
 
+// Limit is how much disk space may be used.
+type Limit struct {
+	// Bytes is the limit; 0: there is none.
+	Bytes int64
+	// By names, for people, the flag, variable or setting that says so.
+	By string
+}
+
+func (l Limit) String() string { return disk.FormatSize(l.Bytes) + " of " + l.By }
+
 const (
-	// lookShare bounds the time for looks while a build runs: they take at most one part in lookShare of it.
-	lookShare = 20
+	// lookShare bounds the time for looks while a build runs: they take at most one part in lookShare of it, and
+	// one in hastyShare if the file system has lost as much free space as was left of the limit.
+	lookShare, hastyShare = 20, 4
+	// glance is the time between two questions to the file system how much is free, and rest the longest time between two
+	// looks that take no time: what somebody else gives back hides what the build writes.
+	glance, rest = 50 * time.Millisecond, time.Second
 	// smallChange is an upper bound, in bytes, of what a build adds that finds all its steps in the cache: an image
 	// without a name and some notes.
 	smallChange = 1 << 20
 )
 
-// Watch starts watching over a limit in bytes, if there is one: 0 is none. Settle ends it. The first look runs
-// in the background while the build goes on.
-func Watch(ctx context.Context, d *depot.Depot, limit int64, to progress.Sink) (*Space, error) {
-	if limit <= 0 {
+// Watch starts watching over a limit, if there is one. Settle ends it. The first look runs in the background while the
+// build goes on.
+func Watch(ctx context.Context, d *depot.Depot, limit Limit, to progress.Sink) (*Space, error) {
+	if limit.Bytes <= 0 {
 		return nil, nil //nolint:nilnil // no limit
 	}
 	k, err := newKeepers(d)
@@ -60,25 +75,83 @@ func Watch(ctx context.Context, d *depot.Depot, limit int64, to progress.Sink) (
 }
 
 func (s *Space) watch(ctx context.Context) {
+	var p pace
+	own := s.keepers.store.Paths().Own
+	free, began := freeOn(own), time.Now()
 	if total, err := s.keepers.total(ctx, removal.LookChanged); err == nil {
 		s.first = total - disk.Total(s.keepers.stats())
+		p.looked(began, free, s.limit.Bytes-total)
 	}
-	var next time.Time
-	for {
+	ticks := time.NewTicker(glance)
+	defer ticks.Stop()
+	for asked := false; ; {
 		select {
 		case <-s.stop:
 			return
 		case <-s.wake:
+			asked = true
+		case <-ticks.C:
 		}
-		began := time.Now()
-		if began.Before(next) {
-			continue // too soon after the last look; Settle looks in any case
+		if free, began = freeOn(own), time.Now(); !p.due(began, free, asked) {
+			continue
 		}
-		// A failed removal is tried again by Settle.
-		_ = s.keep(ctx, removal.LookNoted, false)
-		next = time.Now().Add((lookShare - 1) * time.Since(began))
+		asked = false
+		left, _ := s.hold(ctx) // a failed removal is tried again, and at last by Settle
+		p.looked(began, free, left)
 	}
 }
+
+// pace says when it is time for a look.
+type pace struct {
+	began, ended time.Time
+	// free is what the file system had left at the last look, and left what the limit had; both in bytes.
+	free, left int64
+}
+
+func (p *pace) looked(began time.Time, free, left int64) {
+	*p = pace{began: began, ended: time.Now(), free: free, left: left}
+}
+
+// due tells whether it is time for a look, which somebody may have asked for.
+func (p *pace) due(now time.Time, free int64, asked bool) bool {
+	took, since, fell := p.ended.Sub(p.began), now.Sub(p.ended), p.free-free
+	switch {
+	case fell >= p.left && fell > 0:
+		return since >= (hastyShare-1)*took
+	case asked, fell >= p.left/2 && fell > 0, since >= rest:
+		return since >= (lookShare-1)*took
+	}
+	return false
+}
+
+// hold removes items while the usage and what running builds are writing exceed the limit, and has the build end if that
+// doesn't help. It gives the bytes that the limit had left before.
+func (s *Space) hold(ctx context.Context) (left int64, err error) {
+	total, err := s.keepers.total(ctx, removal.LookChanged)
+	if err != nil {
+		return 0, err
+	}
+	// In this order: what becomes a layer meanwhile must not count twice.
+	pending := s.keepers.unfinished(ctx)
+	if left = s.limit.Bytes - total - pending; left >= 0 {
+		return left, nil
+	}
+	items, err := s.keepers.items(ctx, removal.LookNoted)
+	if err != nil {
+		return left, err
+	}
+	items = ownItems(items)
+	chosen := disk.Choose(items, disk.Policy{Limit: max(1, s.limit.Bytes-pending), Shared: true})
+	needed := disk.Total(items) - disk.Total(chosen) + pending
+	if needed > s.limit.Bytes && s.grown.Load() {
+		return left, s.end(&FullError{Limit: s.limit, Needed: needed, Written: pending}, s.keepers.store.Paths().Own)
+	}
+	_, err = s.keepers.remove(ctx, chosen, s.limit.evicts(), false)
+	return left, err
+}
+
+// evicts is how the limit is named where somebody asks what has removed a result.
+func (l Limit) evicts() string { return l.By + " " + disk.FormatSize(l.Bytes) }
 
 // Check asks for a look soon, and doesn't wait for it. The build calls it when it has added something to the store.
 func (s *Space) Check() {
@@ -100,17 +173,18 @@ func (s *Space) Settle(ctx context.Context) {
 	}
 	close(s.stop)
 	<-s.ended
+	defer s.settled()
 	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+
-		smallChange <= s.limit {
+		smallChange <= s.limit.Bytes {
 		return
 	}
-	err := s.keep(ctx, removal.LookChanged, true)
+	err := s.keep(ctx)
 	over := new(overLimit)
 	switch {
 	case errors.As(err, &over):
 		s.note("%v", over)
 	case err != nil && ctx.Err() == nil:
-		s.note("--max-used-space could not be kept to: %v", err)
+		s.note("%s could not be kept to: %v", s.limit.By, err)
 	}
 }
 
@@ -118,27 +192,27 @@ func (s *Space) note(format string, args ...any) {
 	s.to.Emit(progress.Note{Text: fmt.Sprintf(format, args...)})
 }
 
-// keep removes items until the usage is within the limit. With wait it waits for another process that removes, and
-// returns *overLimit if the items in use alone exceed the limit.
-func (s *Space) keep(ctx context.Context, look removal.Look, wait bool) error {
-	total, err := s.keepers.total(ctx, look)
-	if err != nil || total <= s.limit {
+// keep removes items until the usage is within the limit. It waits for another process that removes, and returns
+// *overLimit if the items in use alone exceed the limit.
+func (s *Space) keep(ctx context.Context) error {
+	total, err := s.keepers.total(ctx, removal.LookChanged)
+	if err != nil || total <= s.limit.Bytes {
 		return err
 	}
-	items, err := s.keepers.items(ctx, look)
+	items, err := s.keepers.items(ctx, removal.LookChanged)
 	if err != nil {
 		return err
 	}
-	_, removeErr := s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit, Shared: true}),
-		"--max-used-space "+disk.FormatSize(s.limit), wait)
-	if removeErr != nil || !wait {
-		return removeErr
+	_, err = s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit.Bytes, Shared: true}),
+		s.limit.evicts(), true)
+	if err != nil {
+		return err
 	}
 	if items, err = s.keepers.items(ctx, removal.LookNoted); err != nil {
 		return err
 	}
 	items = ownItems(items)
-	if total = disk.Total(items); total > s.limit {
+	if total = disk.Total(items); total > s.limit.Bytes {
 		return &overLimit{limit: s.limit, total: total, items: items}
 	}
 	return nil
@@ -154,10 +228,11 @@ func ownItems(items []disk.Item) (own []disk.Item) {
 	return own
 }
 
-// overLimit says that the items in use by running builds exceed the limit; limit and total are in bytes.
+// overLimit says that the items in use by running builds exceed the limit; total is in bytes.
 type overLimit struct {
-	limit, total int64
-	items        []disk.Item
+	limit Limit
+	total int64
+	items []disk.Item
 }
 
 func (e *overLimit) Error() string {
@@ -173,6 +248,6 @@ func (e *overLimit) Error() string {
 			parts = append(parts, fmt.Sprintf("%s %s", k, disk.FormatSize(size)))
 		}
 	}
-	return fmt.Sprintf("WARNING: the cache takes %s, more than the %s of --max-used-space: running builds use it (%s)",
-		disk.FormatSize(e.total), disk.FormatSize(e.limit), strings.Join(parts, ", "))
+	return fmt.Sprintf("WARNING: the cache takes %s, more than the %s: running builds use it (%s)",
+		disk.FormatSize(e.total), e.limit, strings.Join(parts, ", "))
 }

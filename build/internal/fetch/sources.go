@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ type Sources struct {
 	web  *web.Room
 	git  *git.Room
 }
+
+// Unfinished is where in the directory of sources that lies which isn't whole yet, a directory each.
+func Unfinished(dir string) string { return filepath.Join(dir, string(shelf.Temps)) }
 
 // Open opens the sources in a directory, which is made if it isn't there, and removes what killed processes left.
 func Open(dir string) (*Sources, error) {

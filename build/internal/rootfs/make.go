@@ -11,6 +11,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
+	"github.com/cooperbuild/cooper/build/reclaim"
 )
 
 // Make takes a step's layer from the cache or does the step. The root it returns may still be waiting for its
@@ -154,8 +155,7 @@ func (m making) do(ctx context.Context) (*Staged, *Root, error) {
 	}
 
 	b.Space.Check() // the step may have written to a cache mount, even if it failed
-	if err := m.work.Exec(ctx, t); err != nil {
-		err = b.explainGone(t.Below, err)
+	if err := m.exec(ctx, t); err != nil {
 		return nil, nil, errors.Join(err, t.Snap.Remove())
 	}
 	b.ran.Add(1)
@@ -164,6 +164,21 @@ func (m making) do(ctx context.Context) (*Staged, *Root, error) {
 		return nil, nil, errors.Join(err, t.Snap.Remove())
 	}
 	return t, r, nil
+}
+
+// exec has the step done, as long as there is space for what it writes.
+func (m making) exec(ctx context.Context, t *Staged) error {
+	dir, _ := t.Snap.Files()
+	guarded, release := m.roots.Space.Guard(ctx, dir)
+	defer release()
+	err := m.work.Exec(guarded, t)
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(guarded); errors.As(cause, new(*reclaim.FullError)) {
+		return cause // it says more than what came of it in the step
+	}
+	return m.roots.explainGone(t.Below, err)
 }
 
 // lookedUp is what there is a record of under a key, or nothing.

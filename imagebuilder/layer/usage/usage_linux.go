@@ -41,7 +41,8 @@ func Share(st *unix.Stat_t) int64 {
 }
 
 // Measure walks a tree and tells how much space it takes on disk. It follows no symbolic link, refuses a dir that is
-// one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted.
+// one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted. With an error the
+// size is that of what was seen until then.
 func Measure(ctx context.Context, dir string) (Size, error) {
 	dirs, err := tree.OpenPlain(dir)
 	if err != nil {
@@ -56,7 +57,7 @@ func Measure(ctx context.Context, dir string) (Size, error) {
 	m.dev = tree.ID(&st).Dev
 	m.size.Bytes = Share(&st)
 	if err := m.dir(ctx); err != nil {
-		return Size{}, fmt.Errorf("measure %q: %w", dir, err)
+		return Size{Bytes: m.size.Bytes}, fmt.Errorf("measure %q: %w", dir, err)
 	}
 	for id, l := range m.links {
 		if l.Seen >= l.Names {

@@ -142,6 +142,12 @@ func (r *Room) layerFiles(id string) []string {
 	return []string{dir, filepath.Join(r.store.Paths().Root, r.store.Driver()+"-layers", id+".tar-split.gz")}
 }
 
+// SizeOf is what a layer takes on disk in bytes, as far as it can be measured: it may be in the making.
+func (r *Room) SizeOf(ctx context.Context, layer string) int64 {
+	l := lister{room: r, ctx: ctx}
+	return l.measure(r.layerFiles(layer)).Bytes
+}
+
 // images lists the images that stay. A layer counts with the first image that has it; those that no image has are an
 // item as well.
 func (l *lister) images() {

@@ -108,7 +108,7 @@ func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string)
 		if err := fsys.RemoveFiles(path + uses.MadeSuffix); err != nil {
 			return err
 		}
-		if err := os.Rename(path, filepath.Join(tmp, "gone")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(path, filepath.Join(tmp, scratch.Gone)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		done = true
@@ -120,7 +120,7 @@ func (r *Room) removeDir(ctx context.Context, u uses.Thing, parent, name string)
 		return done, err
 	}
 
-	return done, scratch.RemoveAll(filepath.Join(tmp, "gone"))
+	return done, scratch.RemoveAll(filepath.Join(tmp, scratch.Gone))
 }
 
 // removeRecord removes an image of cooper's own that holds no layer alone.

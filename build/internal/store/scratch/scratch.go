@@ -17,9 +17,14 @@ const (
 	tempDir    = "tmp"
 	makingLock = "making.lock"
 	dirLock    = "lock"
-	// layerNote is a file in a temporary directory that holds the ID of a layer, which a sweep removes with the directory.
-	layerNote = "layer"
+	// LayerNote is a file in a temporary directory that holds the ID of a layer, which a sweep removes with the directory.
+	LayerNote = "layer"
+	// Gone is what is moved into a temporary directory to be removed there.
+	Gone = "gone"
 )
+
+// Place is where the temporary directories are, in cooper's own directory of a store.
+func Place(own string) string { return filepath.Join(own, tempDir) }
 
 // Room makes temporary directories and files. It is safe for concurrent use, by several processes too.
 type Room struct {
@@ -32,7 +37,7 @@ func Open(own string) (*Room, error) {
 	return &Room{own}, os.MkdirAll(filepath.Join(own, tempDir), 0o700)
 }
 
-func (r *Room) path() string { return filepath.Join(r.own, tempDir) }
+func (r *Room) path() string { return Place(r.own) }
 
 // Dir makes a directory that the next sweep removes if this process is killed. The caller calls the returned function
 // when done with it.
@@ -74,7 +79,7 @@ func (r *Room) ForLayer(ctx context.Context, id string) (done func() error, err 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, layerNote), []byte(id), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, LayerNote), []byte(id), 0o600); err != nil {
 		return nil, errors.Join(err, remove())
 	}
 	return remove, nil

@@ -26,7 +26,7 @@ func (r *Room) Sweep(ctx context.Context, removeLayer func(id string) error) err
 	}
 	free := func(f *os.File) (bool, error) { return flock.Try(f, flock.Exclusive) }
 	err = removeUnlocked(ctx, r.path(), dirLock, free, func(dir string) error {
-		if id, err := os.ReadFile(filepath.Join(dir, layerNote)); err == nil {
+		if id, err := os.ReadFile(filepath.Join(dir, LayerNote)); err == nil {
 			if err := removeLayer(string(id)); err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
+	"github.com/cooperbuild/cooper/build/internal/store/scratch"
 	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/imagebuilder/layer/owners"
 	locks "github.com/cooperbuild/cooper/internal/flock"
@@ -262,7 +263,7 @@ func (r *Room) removeCopy(ctx context.Context, dir, id, use string) (err error) 
 			return err
 		}
 		path := filepath.Join(dir, id)
-		if err := os.Rename(path, filepath.Join(gone, "copy")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(path, filepath.Join(gone, scratch.Gone)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		err = errors.Join(fsys.RemoveFiles(path+lockSuffix), r.uses.Forget(uses.Thing{Kind: uses.Copies, Name: use}))
