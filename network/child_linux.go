@@ -60,20 +60,23 @@ func serve(settings string) error {
 	}
 }
 
-// serveLink is the outside of one step until its pipe is closed.
+// serveLink is the outside of one step until the build ends it, by closing its direction of the socket life. The other
+// direction takes what is told of the step.
 func serveLink(socket, life *os.File, p policy.Policy) error {
 	defer life.Close()
 	defer socket.Close()
-	g, err := gateway.Open(context.Background(), socket, p)
+	g, err := gateway.Open(context.Background(), socket, p, life)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
 	closed(life)
-	return nil
+	err = g.Tell()
+	_ = life.Close() // closing the gateway takes a while, which nobody has to wait for
+	return err
 }
 
-// receive receives a socket and a pipe.
+// receive receives two sockets.
 func receive(control *net.UnixConn) (socket, life *os.File, err error) {
 	const two = 2
 	rights := make([]byte, unix.CmsgSpace(two*4))

@@ -111,7 +111,13 @@ func open(t *testing.T, p policy.Policy) (*network.Network, *network.Namespace) 
 
 func take(t *testing.T, n *network.Network) *network.Namespace {
 	t.Helper()
-	ns, err := n.Take(t.Context())
+	return takeTelling(t, n, func(c policy.Contact) { t.Errorf("%s was refused", c) })
+}
+
+// takeTelling makes the namespace of a step whose refused contacts are told.
+func takeTelling(t *testing.T, n *network.Network, refused func(policy.Contact)) *network.Namespace {
+	t.Helper()
+	ns, err := n.Take(t.Context(), refused)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,14 +99,25 @@ type Namespace struct {
 	// File is the namespace, to be joined with setns(2).
 	File *os.File
 	end  func() error
+
+	mu      sync.Mutex
+	traffic []policy.Traffic
+}
+
+// Traffic is whom the step has talked to, in the order of the first time. It is known when Close has returned.
+func (n *Namespace) Traffic() []policy.Traffic {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.traffic
 }
 
 // Close ends the way out, and lets go of the namespace, once. Its error says why there was no way out.
 func (n *Namespace) Close() error { return n.end() }
 
 // Take gives a namespace in which nobody was before, and begins to make the next one. The caller closes it when the
-// step has ended. An error that matches ErrImpossible says why this machine gives none.
-func (n *Network) Take(ctx context.Context) (*Namespace, error) {
+// step has ended. Until then refused is called, by another goroutine, for each contact that the egress policy refuses
+// first. An error that matches ErrImpossible says why this machine gives none.
+func (n *Network) Take(ctx context.Context, refused func(policy.Contact)) (*Namespace, error) {
 	n.mu.Lock()
 	n.prepare(ctx)
 	ready := n.ahead
@@ -120,19 +131,29 @@ func (n *Network) Take(ctx context.Context) (*Namespace, error) {
 		return nil, m.err
 	}
 	n.Prepare(ctx)
-	stop, err := n.watch(ctx, m.link.Socket)
+	ns := &Namespace{File: m.link.NS}
+	stop, err := n.watch(ctx, m.link.Socket, func(m gateway.Message) {
+		if m.Refused != nil {
+			refused(*m.Refused)
+			return
+		}
+		ns.mu.Lock()
+		defer ns.mu.Unlock()
+		ns.traffic = m.Traffic
+	})
 	if err != nil {
 		n.release(m.link)
 		return nil, err
 	}
-	return &Namespace{File: m.link.NS, end: sync.OnceValue(func() error {
+	ns.end = sync.OnceValue(func() error {
 		err := stop()
 		n.release(m.link)
 		if err != nil {
 			return fmt.Errorf("connect a step to the network: %w", err)
 		}
 		return nil
-	})}, nil
+	})
+	return ns, nil
 }
 
 // release keeps a link whose step has ended, or lets go of many at once. The socket goes at once, beside the next step.

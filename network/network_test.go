@@ -261,20 +261,26 @@ func TestNamesAreAskedOfTheHostsResolver(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = c.Write([]byte("tcp"))
+			b := make([]byte, 3)
+			_, _ = io.ReadFull(c, b)
+			_, _ = c.Write(append([]byte("\x00\x05tcp "), b[2:]...))
 			_ = c.Close()
 		}
 	}()
-	for kind, want := range map[string]string{"udp": "udp ?", "tcp": "tcp"} {
+	for kind, want := range map[string]string{"udp": "udp ?", "tcp": "\x00\x05tcp ?"} {
 		c, err := dial(t, ns, kind, at(policy.Resolver().String(), 53))
 		if err != nil {
 			t.Errorf("%s: %v", kind, err)
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(patience))
-		_, _ = c.Write([]byte("?"))
-		got := make([]byte, 100)
-		if n, err := c.Read(got); string(got[:n]) != want {
+		question := "?"
+		if kind == "tcp" {
+			question = "\x00\x01?"
+		}
+		_, _ = c.Write([]byte(question))
+		got := make([]byte, len(want))
+		if n, err := io.ReadFull(c, got); string(got[:n]) != want {
 			t.Errorf("%s: %q, %v", kind, got[:n], err)
 		}
 	}
@@ -485,7 +491,7 @@ func TestALimitOfNamespacesIsSaidToBeTheMachines(t *testing.T) {
 		}
 	}()
 	n := network.New(policy.Policy{})
-	if _, err := n.Take(t.Context()); !errors.Is(err, network.ErrImpossible) || !errors.Is(err, unix.ENOSPC) {
+	if _, err := n.Take(t.Context(), nil); !errors.Is(err, network.ErrImpossible) || !errors.Is(err, unix.ENOSPC) {
 		t.Error(err)
 	}
 	if err := n.Close(); err != nil {

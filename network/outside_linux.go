@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/internal/guard"
+	"github.com/cooperbuild/cooper/network/internal/gateway"
 	"github.com/cooperbuild/cooper/network/policy"
 )
 
@@ -32,16 +33,19 @@ type outside struct {
 	process  *exec.Cmd
 }
 
-// watch hands the socket of a step to the gateway as soon as the step sends something. The caller calls stop once the
-// step has ended; the gateway lets go of the socket then. The error of stop says why the step had no way out.
-func (o *outside) watch(ctx context.Context, socket *os.File) (stop func() error, err error) {
-	// The gateway closes the link when no process has the write end any more.
-	ours, theirs, err := pipe()
+// watch hands the socket of a step to the gateway as soon as the step sends something, and gives tell what the gateway
+// tells of the step. The caller calls stop once the step has ended; the gateway lets go of the socket then. The error of
+// stop says why the step had no way out.
+func (o *outside) watch(ctx context.Context, socket *os.File, tell func(gateway.Message)) (stop func() error,
+	err error) {
+	// The gateway closes the link when no process writes to this any more.
+	ours, theirs, err := pair()
 	if err != nil {
 		return nil, err
 	}
 	var watching sync.WaitGroup
 	var failure error
+	handed := false
 	watching.Go(func() {
 		defer theirs.Close()
 		failure = guard.Call(func() error {
@@ -50,23 +54,58 @@ func (o *outside) watch(ctx context.Context, socket *os.File) (stop func() error
 			} else if err != nil {
 				return err
 			}
-			return o.hand(ctx, socket, theirs)
+			err := o.hand(ctx, socket, theirs)
+			if handed = err == nil; handed {
+				_ = theirs.Close()
+				listen(ours, tell)
+			}
+			return err
 		})
 	})
 	return func() error {
 		_ = socket.SetReadDeadline(time.Unix(1, 0)) // ends the waiting
+		// Closing one direction has the gateway tell what it has to, and close the other, which ends listen.
+		_ = errors.Join(ours.CloseWrite(), ours.SetReadDeadline(time.Now().Add(patience)))
 		watching.Wait()
 		return errors.Join(failure, ours.Close())
 	}, nil
 }
 
-// pipe gives the write and the read end of a pipe.
-func pipe() (w, r *os.File, err error) {
-	r, w, err = os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
+// patience is how long a step that has ended waits for what the gateway tells of it.
+const patience = 5 * time.Second
+
+// maxTold is how many bytes the gateway tells of a step at most.
+const maxTold = 4 << 20
+
+// listen gives tell what the gateway tells of a step, until it has ended or tells what it can't have to tell.
+func listen(from io.Reader, tell func(gateway.Message)) {
+	messages := json.NewDecoder(io.LimitReader(from, maxTold))
+	for {
+		var m gateway.Message
+		if messages.Decode(&m) != nil {
+			return
+		}
+		tell(m)
 	}
-	return w, r, nil
+}
+
+// pair gives the ends of a connection with the gateway.
+func pair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	file, theirs := os.NewFile(uintptr(fds[0]), "life"), os.NewFile(uintptr(fds[1]), "life")
+	defer file.Close() // FileConn has a copy
+	c, err := net.FileConn(file)
+	ours, ok := c.(*net.UnixConn)
+	if err == nil && !ok {
+		err = errors.New("a pair of sockets of another kind")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return ours, theirs, nil
 }
 
 // hand starts the gateway, if nobody has, and sends it a socket and the pipe that tells its end.

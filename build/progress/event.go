@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/progress/lines"
+	"github.com/cooperbuild/cooper/network/policy"
 )
 
-// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [Explained],
-// [StepDone], [Planned], [Warning] or [Note].
+// An Event is one thing that happened in a build: [StepStarted], [StepOutput], [Transfer], [StepUsed], [StepTalked],
+// [Explained], [StepDone], [Planned], [Warning] or [Note].
 type Event interface{ event() }
 
 // StepStarted says that a step began. It is emitted for cached steps too, just before their StepDone.
@@ -51,6 +52,12 @@ type StepUsed struct {
 	CPU time.Duration
 }
 
+// StepTalked says whom a step has talked to, before its StepUsed. Only steps with a private network tell.
+type StepTalked struct {
+	ID      int
+	Traffic []policy.Traffic
+}
+
 // StepDone says that a step ended; no event with its ID follows.
 type StepDone struct {
 	ID int
@@ -90,6 +97,7 @@ func (StepStarted) event() {}
 func (StepOutput) event()  {}
 func (Transfer) event()    {}
 func (StepUsed) event()    {}
+func (StepTalked) event()  {}
 func (StepDone) event()    {}
 func (Explained) event()   {}
 func (Warning) event()     {}

@@ -39,6 +39,9 @@ func (p Part) Emit(e Event) {
 	case Transfer:
 		e.ID += p.First
 		p.To.Emit(e)
+	case StepTalked:
+		e.ID += p.First
+		p.To.Emit(e)
 	case StepUsed:
 		e.ID += p.First
 		p.To.Emit(e)

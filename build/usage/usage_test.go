@@ -9,6 +9,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/usage"
+	"github.com/cooperbuild/cooper/network/policy"
 )
 
 // notes keeps the notes that it is shown.
@@ -25,13 +26,19 @@ func (n *notes) Emit(e progress.Event) {
 
 func TestWhatStepsTookIsKeptAndSaidWhereItIsWanted(t *testing.T) {
 	t.Parallel()
-	const line = "[2/3] took 1.50s of processor time and 3MB of memory, read 0B and wrote 2kB"
+	const line = "[2/3] took 1.50s of processor time and 3MB of memory, read 0B, wrote 2kB, sent 5B and received 70B"
 	for _, tell := range []bool{false, true} {
 		var view notes
-		c := usage.Collect(&view, tell)
+		c := usage.Collect(&view, tell, tell)
 		c.Emit(progress.StepStarted{ID: 4, Name: "[2/3]", Text: "RUN make"})
+		traffic := []policy.Traffic{{Connections: 1, Sent: 2, Received: 40}, {Connections: 2, Sent: 3, Received: 30}}
+		c.Emit(progress.StepTalked{ID: 4, Traffic: traffic})
 		c.Emit(progress.StepUsed{ID: 4, Memory: 3000000, CPU: 1500 * time.Millisecond, Wrote: 2000})
-		want := []usage.Taken{{Step: "[2/3]", Text: "RUN make", Seconds: 1.5, Memory: 3000000, Wrote: 2000}}
+		want := []usage.Taken{{Step: "[2/3]", Text: "RUN make", Seconds: 1.5, Memory: 3000000, Wrote: 2000,
+			Sent: 5, Received: 70}}
+		if tell { // and whom it has talked to
+			want[0].Talked = traffic
+		}
 		if diff := cmp.Diff(want, c.Taken()); diff != "" {
 			t.Error(diff)
 		}
@@ -46,10 +53,10 @@ func TestWhatStepsTookIsKeptAndSaidWhereItIsWanted(t *testing.T) {
 
 func TestACollectorShowsNotesIfWhatItStandsBeforeDoes(t *testing.T) {
 	t.Parallel()
-	if progress.Tell(usage.Collect(progress.Discard{}, true)) != nil {
+	if progress.Tell(usage.Collect(progress.Discard{}, true, false)) != nil {
 		t.Error("somebody looks for what nobody sees")
 	}
-	if progress.Tell(usage.Collect(progress.NewSplit(true, nil), true)) == nil {
+	if progress.Tell(usage.Collect(progress.NewSplit(true, nil), true, false)) == nil {
 		t.Error("nobody is told")
 	}
 }

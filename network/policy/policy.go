@@ -23,6 +23,8 @@ func Host() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 1, 2}) }
 type Policy struct {
 	// Loopback are the ports of the host's loopback addresses that steps reach at Host.
 	Loopback []uint16
+	// Egress says whom outside steps may talk to; nil: everybody who is Reachable.
+	Egress *Egress
 }
 
 // LetsThrough says whether steps reach a port of the host's loopback addresses at Host.

@@ -243,11 +243,18 @@ func (r *Room) run(ctx context.Context, t *rootfs.Staged, c runCall) (status exe
 		return status, errors.Join(err, unmount())
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	connected, err := r.networks.Join(ctx, c.network)
+	connected, err := r.networks.Join(ctx, c.network, func(line string) {
+		r.Inputs.Roots.Progress.Emit(progress.StepOutput{ID: c.step.ID, Data: []byte(line + "\n"), Stderr: true})
+	})
 	if err != nil {
 		return status, err
 	}
-	defer func() { err = errors.Join(err, connected.Close()) }()
+	defer func() {
+		err = errors.Join(err, connected.Close())
+		if traffic := connected.Traffic(); len(traffic) > 0 {
+			r.Inputs.Roots.Progress.Emit(progress.StepTalked{ID: c.step.ID, Traffic: traffic})
+		}
+	}()
 	r.networks.Warn(c.op, connected.Kind, r.Run.DNS)
 	step := executor.Step{
 		Args: c.op.Args, Env: append(slices.Clone(c.op.Env), r.Run.ProxyEnv(c.op, connected.Kind)...),

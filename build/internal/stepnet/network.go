@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,6 +42,10 @@ type Options struct {
 	NetworkNS string
 	// HostLoopback are the ports of the host's loopback addresses that steps with a private network reach.
 	HostLoopback []uint16
+	// Egress says whom steps may talk to, and EgressFile is the file that it comes from; nil: everybody who can be
+	// reached. With it steps have a private network or none.
+	Egress     *policy.Egress
+	EgressFile string
 }
 
 // SetNetwork sets what --network says, if it isn't default.
@@ -84,6 +89,28 @@ func (o *Options) SetHostLoopback(ports []string) error {
 	return nil
 }
 
+// SetEgress reads the file of --egress-policy, which is for private networks.
+func (o *Options) SetEgress(path string) error {
+	if o.Network != Private && o.Network != None {
+		return fmt.Errorf("--egress-policy: steps have the network %s, which cooper has no say in: --network=private gives "+
+			"them one of their own", o.Network)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("--egress-policy: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, policy.MaxEgressBytes+1))
+	if err != nil {
+		return fmt.Errorf("--egress-policy: %w", err)
+	}
+	if o.Egress, err = policy.ParseEgress(string(text)); err != nil {
+		return fmt.Errorf("--egress-policy: %s:%w", path, err)
+	}
+	o.EgressFile = path
+	return nil
+}
+
 // Key is what the key of a step has of its network: whether there is a way out. What lies at its end is in no
 // key, whichever way it is.
 func Key(network string) string {
@@ -103,7 +130,7 @@ type Networks struct {
 
 // New makes the Networks of a build. The caller closes it when no step runs any more.
 func New(o Options, to progress.Sink) *Networks {
-	return &Networks{options: o, own: network.New(policy.Policy{Loopback: o.HostLoopback}), to: to}
+	return &Networks{options: o, own: network.New(policy.Policy{Loopback: o.HostLoopback, Egress: o.Egress}), to: to}
 }
 
 // Close lets go of all networks.
@@ -128,6 +155,7 @@ type Joined struct {
 	// Kind is the kind that the step has in fact.
 	Kind string
 	ns   *os.File
+	own  *network.Namespace // the private network; nil: another kind
 	// nameServer and gateway are addresses in a private network.
 	nameServer, gateway netip.Addr
 	leave               func() error
@@ -141,6 +169,14 @@ func (j Joined) Close() error {
 	return j.leave()
 }
 
+// Traffic is whom the step has talked to, if its network is a private one. It is known when Close has returned.
+func (j Joined) Traffic() []policy.Traffic {
+	if j.own == nil {
+		return nil
+	}
+	return j.own.Traffic()
+}
+
 // Apply connects the step.
 func (j Joined) Apply(s *executor.Step) {
 	s.Network, s.NetNS, s.NameServer, s.HostGateway = j.Kind, j.ns, j.nameServer, j.gateway
@@ -149,12 +185,17 @@ func (j Joined) Apply(s *executor.Step) {
 	}
 }
 
-// Join gives a step the network of a kind. The caller closes it when the step has ended.
-func (n *Networks) Join(ctx context.Context, kind string) (Joined, error) {
-	switch kind {
-	case Private:
-		return n.joinPrivate(ctx)
-	case Named:
+// Join gives a step the network of a kind. The caller closes it when the step has ended. Until then say gets a line for
+// each contact that the egress policy refuses first; it is called by another goroutine.
+func (n *Networks) Join(ctx context.Context, kind string, say func(line string)) (Joined, error) {
+	switch {
+	case kind == Private:
+		return n.joinPrivate(ctx, say)
+	case n.options.Egress != nil && kind != None:
+		return Joined{}, fmt.Errorf("the egress policy %s holds in private networks only, and this step has the network %s: "+
+			"leave out --network=%s, or the policy", n.options.EgressFile, kind, kind)
+	}
+	if kind == Named {
 		return n.joinNamed()
 	}
 	return Joined{Kind: kind}, nil
@@ -170,10 +211,10 @@ func (n *Networks) joinNamed() (Joined, error) {
 }
 
 // joinPrivate gives the step a namespace of its own.
-func (n *Networks) joinPrivate(ctx context.Context) (Joined, error) {
-	ns, err := n.own.Take(ctx)
+func (n *Networks) joinPrivate(ctx context.Context, say func(line string)) (Joined, error) {
+	ns, err := n.own.Take(ctx, func(c policy.Contact) { say(n.refusal(c)) })
 	switch impossible := errors.Is(err, network.ErrImpossible); {
-	case impossible && n.options.HostIfImpossible:
+	case impossible && n.options.HostIfImpossible && n.options.Egress == nil:
 		n.tell(fmt.Sprintf(
 			"%v: steps have the host's network, as cooper.toml allows, and reach what listens on this machine", err))
 		return Joined{Kind: Host}, nil
@@ -186,8 +227,17 @@ func (n *Networks) joinPrivate(ctx context.Context) (Joined, error) {
 		return Joined{}, err
 	}
 	return Joined{
-		Kind: Private, ns: ns.File, nameServer: policy.Resolver(), gateway: policy.Host(), leave: ns.Close,
+		Kind: Private, ns: ns.File, own: ns, nameServer: policy.Resolver(), gateway: policy.Host(), leave: ns.Close,
 	}, nil
+}
+
+// refusal is the line for a contact that the egress policy refuses.
+func (n *Networks) refusal(c policy.Contact) string {
+	what := "a connection to "
+	if c.Protocol == policy.Lookup {
+		what = "to look up "
+	}
+	return fmt.Sprintf("cooper: %s refuses %s%s: the line that allows it: %s", n.options.EgressFile, what, c, c.Line())
 }
 
 // HostNames are names of the host for steps with a private network, if ports of its loopback are let through.

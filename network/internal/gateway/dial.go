@@ -107,6 +107,23 @@ func nameServers() []netip.AddrPort {
 	return parseServers(string(text))
 }
 
+// isSearched says whether a name lies in one of the domains in which this machine looks for names.
+func isSearched(name string) bool {
+	text, _ := os.ReadFile("/etc/resolv.conf")
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "search" && fields[0] != "domain" {
+			continue
+		}
+		for _, domain := range fields[1:] {
+			if strings.HasSuffix(name, "."+policy.CanonicalName(domain)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // parseServers gives the first three servers of a resolv.conf, as resolver(5) has it: this machine if there is none.
 func parseServers(conf string) []netip.AddrPort {
 	const most = 3

@@ -106,12 +106,14 @@ func ping6(packet header.IPv6) (p ping, ok bool) {
 func (g *Gateway) echo(protocol tcpip.NetworkProtocolNumber, p ping) error {
 	var reply []byte
 	var err error
+	c := g.ledger.contact(policy.ICMP, netip.AddrPortFrom(p.to, 0))
 	switch {
 	case p.to == policy.Resolver() || p.to == policy.Host():
 		reply = append([]byte{byte(header.ICMPv4EchoReply)}, p.message[1:]...)
-	case !policy.Reachable(p.to):
+	case !policy.Reachable(p.to), !g.allowed(c):
 		reply = prohibited(p)
 	default:
+		g.ledger.talk(c).connections.Add(1)
 		if reply, err = exchangeEcho(p); errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 			reply, err = prohibited(p), nil // by the host
 		}

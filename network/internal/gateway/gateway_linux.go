@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -41,12 +42,14 @@ type Gateway struct {
 	end    context.CancelFunc
 	flows  chan struct{} // a token for each UDP flow
 	echoes chan struct{} // a token for each echo that is waited for
+	ledger *ledger
 	// buffers has the *[handful]byte that no connection uses.
 	buffers sync.Pool
 }
 
-// Open makes the outside of the step whose frames come from socket, which it borrows until Close.
-func Open(ctx context.Context, socket *os.File, p policy.Policy) (*Gateway, error) {
+// Open makes the outside of the step whose frames come from socket, which it borrows until Close. What is told of the
+// step, a Message a line, goes to told.
+func Open(ctx context.Context, socket *os.File, p policy.Policy, told io.Writer) (*Gateway, error) {
 	mac := link.StepMAC() // a device without ARP sends to its own address
 	ethernet, err := fdbased.New(&fdbased.Options{
 		FDs: []int{int(socket.Fd())}, MTU: link.MTU, EthernetHeader: true,
@@ -58,7 +61,8 @@ func Open(ctx context.Context, socket *os.File, p policy.Policy) (*Gateway, erro
 	if err != nil {
 		return nil, fmt.Errorf("read a link: %w", err)
 	}
-	g := &Gateway{policy: p, flows: make(chan struct{}, maxFlows), echoes: make(chan struct{}, maxEchoes)}
+	g := &Gateway{policy: p, flows: make(chan struct{}, maxFlows), echoes: make(chan struct{}, maxEchoes),
+		ledger: newLedger(told)}
 	g.buffers.New = func() any { return new([handful]byte) }
 	g.ctx, g.end = context.WithCancel(ctx)
 	g.stack = stack.New(stack.Options{
@@ -75,6 +79,9 @@ func Open(ctx context.Context, socket *os.File, p policy.Policy) (*Gateway, erro
 	}
 	return g, nil
 }
+
+// Tell tells whom the step has talked to.
+func (g *Gateway) Tell() error { return g.ledger.close() }
 
 // Close ends all connections, and the reading of the socket.
 func (g *Gateway) Close() {

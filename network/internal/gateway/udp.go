@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +27,8 @@ const (
 func (g *Gateway) serveUDP(r *udp.ForwarderRequest) bool {
 	id := r.ID()
 	to := destination(id)
-	if len(g.places(to)) == 0 {
+	c := g.ledger.contact(policy.UDP, to)
+	if len(g.places(to)) == 0 || !g.allowed(c) {
 		_ = g.refuse(id)
 		return true
 	}
@@ -49,7 +51,7 @@ func (g *Gateway) serveUDP(r *udp.ForwarderRequest) bool {
 			if to.Addr() == policy.Resolver() {
 				return g.answer(in)
 			}
-			err := g.exchange(in, to)
+			err := g.exchange(in, to, g.ledger.talk(c))
 			if errors.Is(err, syscall.ECONNREFUSED) {
 				return g.refuse(id)
 			}
@@ -60,12 +62,13 @@ func (g *Gateway) serveUDP(r *udp.ForwarderRequest) bool {
 }
 
 // exchange hands on the packets of a flow until none has come for a while.
-func (g *Gateway) exchange(in net.Conn, to netip.AddrPort) error {
+func (g *Gateway) exchange(in net.Conn, to netip.AddrPort, t *talk) error {
 	out, err := g.dial(g.ctx, "udp", to)
 	if err != nil {
 		return err
 	}
 	fragment(out)
+	t.connections.Add(1)
 	defer drop(out)
 	stop := context.AfterFunc(g.ctx, func() { _, _ = out.Close(), in.Close() })
 	defer stop()
@@ -74,16 +77,16 @@ func (g *Gateway) exchange(in net.Conn, to netip.AddrPort) error {
 	go func() {
 		defer close(back)
 		defer drop(in)
-		backErr = guard.Call(func() error { return pass(in, out, out, in) })
+		backErr = guard.Call(func() error { return pass(in, out, &t.received, out, in) })
 	}()
-	err = pass(out, in, in, out)
+	err = pass(out, in, &t.sent, in, out)
 	_ = out.Close()
 	<-back
 	return errors.Join(err, backErr)
 }
 
-// pass hands packets on, and extends the time of both directions with each.
-func pass(to, from net.Conn, both ...net.Conn) error {
+// pass hands packets on, counts their bytes, and extends the time of both directions with each.
+func pass(to, from net.Conn, count *atomic.Int64, both ...net.Conn) error {
 	packet := make([]byte, maxDatagram)
 	for {
 		for _, c := range both {
@@ -98,6 +101,7 @@ func pass(to, from net.Conn, both ...net.Conn) error {
 		if _, err := to.Write(packet[:n]); err != nil && !passing(err) {
 			return err
 		}
+		count.Add(int64(n))
 	}
 }
 
@@ -127,18 +131,20 @@ func (g *Gateway) answer(in net.Conn) error {
 	}
 }
 
-// ask asks one name server after the other until one has answered.
+// ask answers a question that has come by UDP.
 func (g *Gateway) ask(in net.Conn, question []byte) error {
-	var last error
-	for _, server := range nameServers() {
-		reply, err := g.askOne(server, question)
-		if err == nil {
-			_, err = in.Write(reply)
-			return err
+	reply, err := g.resolve(question, func(question []byte) (reply []byte, err error) {
+		for _, server := range nameServers() {
+			if reply, err = g.askOne(server, question); err == nil {
+				return reply, nil
+			}
 		}
-		last = err
+		return nil, err
+	})
+	if err == nil {
+		_, err = in.Write(reply)
 	}
-	return last
+	return err
 }
 
 func (g *Gateway) askOne(server netip.AddrPort, question []byte) ([]byte, error) {

@@ -55,7 +55,7 @@ type Options struct {
 	noCache, quiet, checkOnly bool
 	explain                   bool
 	push, load                bool
-	logUsage                  bool
+	logUsage, recordNetwork   bool
 	usageFile                 string
 	// used collects what steps take while they are built.
 	used                       *usage.Collector
@@ -143,6 +143,8 @@ func (o *Options) register(cmd *cobra.Command) {
 	f.StringVar(&o.iidFileRaw, "iidfile-raw", "", "write the image ID without sha256: to this file")
 	o.log.Register(f)
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write what was built to this file, as JSON")
+	f.BoolVar(&o.recordNetwork, "record-network", false,
+		"list in the metadata file whom each RUN step in a private network has talked to, with bytes")
 	f.BoolVar(&o.logUsage, "log-rusage", false, "say what each RUN step took of the machine")
 	f.StringVar(&o.usageFile, "rusage-logfile", "", "write what each RUN step took to this file")
 	addFileFlags(cmd, o)
@@ -227,7 +229,7 @@ func runBuild(cmd *cobra.Command, env command.Env, o *Options, contextDir string
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	o.used = usage.Collect(renderer, o.logUsage)
+	o.used = usage.Collect(renderer, o.logUsage, o.recordNetwork)
 	renderer = o.used
 	req.Progress, o.Store.Tell = renderer, progress.Tell(renderer)
 	for _, text := range slices.Concat(o.Notes, in.Notes, []string{note}) {

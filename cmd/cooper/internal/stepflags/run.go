@@ -34,7 +34,7 @@ type Run struct {
 
 	allow, securityOpts, ssh []string
 	deviceDirs, hostLoopback []string
-	keepBundle               string
+	keepBundle, egress       string
 
 	// Shared is what commands have in common with the host.
 	Shared Shared
@@ -49,6 +49,8 @@ func (r *Run) Register(f *pflag.FlagSet) {
 			"ns:PATH, or default, which is private unless cooper.toml says otherwise")
 	f.StringSliceVar(&r.hostLoopback, "host-loopback", nil,
 		"port of this machine's loopback address that RUN steps in a private network reach at host.docker.internal")
+	f.StringVar(&r.egress, "egress-policy", "",
+		"file with lines such as \"allow *.debian.org:80\": whom RUN steps in a private network may talk to, and nobody else")
 	r.RegisterSandbox(f, "RUN steps")
 	f.BoolVar(&r.HTTPProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.Secrets, "secret", nil,
@@ -108,13 +110,18 @@ func (r *Run) connect(o *build.RunOptions) error {
 		if err := o.SetNetwork(r.Network); err != nil {
 			return err
 		}
-		return o.SetHostLoopback(r.hostLoopback)
+	} else {
+		set, err := command.Settings()
+		if err != nil {
+			return err
+		}
+		o.Network, o.HostIfImpossible = set.Text(settings.NetworkDefault), set.Is(settings.NetworkAllowHost)
 	}
-	set, err := command.Settings()
-	if err != nil {
-		return err
+	if r.egress != "" {
+		if err := o.SetEgress(r.egress); err != nil {
+			return err
+		}
 	}
-	o.Network, o.HostIfImpossible = set.Text(settings.NetworkDefault), set.Is(settings.NetworkAllowHost)
 	return o.SetHostLoopback(r.hostLoopback)
 }
 
