@@ -33,7 +33,7 @@ func check(req Request) (settings, error) {
 	if cacheOnly(req.Outputs) {
 		s.Tags = nil
 	}
-	if s.names, err = fullNames(slices.Concat(s.Tags, outputs.StoreNames(req.Outputs))); err != nil {
+	if s.names, err = images.NormalizeNames(slices.Concat(s.Tags, outputs.StoreNames(req.Outputs))); err != nil {
 		return s, err
 	}
 	if err := CheckOutputs(req); err != nil {
@@ -133,18 +133,6 @@ func FullName(name string) string {
 		return name
 	}
 	return full
-}
-
-func fullNames(tags []string) ([]string, error) {
-	var names []string
-	for _, t := range tags {
-		n, err := images.NormalizeName(t)
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, n)
-	}
-	return names, nil
 }
 
 // noteArgs says which of BuildKit's build arguments ask for what this program doesn't have. They are in many CI files,

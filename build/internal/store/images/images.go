@@ -225,3 +225,16 @@ func NormalizeName(name string) (string, error) {
 	}
 	return ref.WithLatest().String(), nil
 }
+
+// NormalizeNames does what NormalizeName does for several texts.
+func NormalizeNames(texts []string) ([]string, error) {
+	var names []string
+	for _, text := range texts {
+		name, err := NormalizeName(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
