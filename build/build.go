@@ -148,7 +148,7 @@ func (e environment) attempt(ctx context.Context, set settings, from opened) (re
 	w := e.wire(set, p, parts{opened: from, records: r, agents: agents, bases: bases, pushes: pushes, blobs: blobs,
 		stop: stop, met: met, why: reasons})
 	defer func() { err = errors.Join(err, w.roots.Close()) }()
-	set.noteArgs()
+	inputs.NoteArgs(set.BuildArgs, set.Progress)
 	w.outputs.WarnOfFormat(p.targets)
 	roots, err := w.solve(running, p.graph, set.Jobs)
 	reasons.Save(ctx, p.graph, err != nil)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -133,18 +132,4 @@ func FullName(name string) string {
 		return name
 	}
 	return full
-}
-
-// noteArgs says which of BuildKit's build arguments ask for what this program doesn't have. They are in many CI files,
-// so they are no errors.
-func (s settings) noteArgs() {
-	for _, name := range []string{"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM"} {
-		arg := s.BuildArgs[name]
-		if arg == nil {
-			continue
-		}
-		if on, err := strconv.ParseBool(*arg); err == nil && on {
-			s.Progress.Emit(progress.Note{Text: "--build-arg " + name + " has no effect"})
-		}
-	}
 }

@@ -245,7 +245,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/progress", job: "events, and sinks that stand before others",
-			mayImport: "build/progress/lines internal/guard",
+			mayImport: "build/progress/lines internal/guard network/policy",
 		},
 		{
 			pkg: "build/progress/show", job: "the views of events: live, plain, quiet, as podman shows a build, JSON",
@@ -342,7 +342,7 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/usage", job: "what the steps of a build took of the machine, for people and for files",
-			mayImport: "build/progress",
+			mayImport: "build/progress network/policy",
 		},
 		{
 			pkg: "network", job: "networks of steps: a namespace for each, and one gateway process for a build",
