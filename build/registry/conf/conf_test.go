@@ -113,6 +113,33 @@ func TestMistakesInRegistriesConfAreNamed(t *testing.T) {
 	}
 }
 
+func TestFilesBesideRegistriesConfLieWhereTheEnvironmentSays(t *testing.T) {
+	dir := registrytest.Home(t, "unqualified-search-registries = [\"one.test\"]\n")
+	t.Setenv(conf.EnvDirectory, filepath.Join(dir, "mine"))
+	t.Setenv(conf.EnvAliases, filepath.Join(dir, "aliases"))
+	registrytest.Write(t, dir+"/mine/1.conf",
+		"[aliases]\n\"a\" = \"x.test/a\"\n[[registry]]\nlocation = \"one.test\"\nblocked = true\n")
+	registrytest.Write(t, dir+"/aliases", "[aliases]\n\"b\" = \"y.test/b\"\n")
+	names, err := conf.LoadShortNames()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "x.test/a:latest", "b": "y.test/b:latest", "c": "one.test/c:latest"} {
+		refs, err := names.PullCandidates(name)
+		if err != nil || strings.Join(texts(refs), " ") != want {
+			t.Errorf("%s: %v, %v, want %s", name, texts(refs), err, want)
+		}
+		if name != "c" {
+			continue
+		}
+		if err := conf.Read(); err != nil { // for the library
+			t.Fatal(err)
+		}
+		_, err = conf.Mirrors(refs[0])
+		registrytest.Wants(t, err, "registries.conf blocks one.test", "one.test")
+	}
+}
+
 func TestFilesOfRegistriesConfAddUp(t *testing.T) {
 	dir := registrytest.Home(t, "")
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", "")

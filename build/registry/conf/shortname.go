@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -41,9 +42,10 @@ type namesFile struct {
 // short-name aliases that podman has written down.
 func LoadShortNames() (*ShortNames, error) {
 	s := &ShortNames{aliases: map[string]string{}}
+	file, dir := places()
 	files := configfile.File{
-		Name: "registries", Extension: "conf", EnvironmentName: "CONTAINERS_REGISTRIES_CONF",
-		UserId: unshare.GetRootlessUID(),
+		Name: "registries", Extension: "conf", EnvironmentName: envFile, UserId: unshare.GetRootlessUID(),
+		CustomConfigFilePath: file, CustomConfigFileDropInDirectory: dir,
 	}
 	for item, err := range configfile.Read(&files) {
 		if err != nil {
@@ -67,14 +69,10 @@ func LoadShortNames() (*ShortNames, error) {
 // addRecorded adds the aliases that podman has recorded when its user chose one. cooper
 // never writes that file.
 func (s *ShortNames) addRecorded() error {
-	dir := "/var/cache"
-	if unshare.GetRootlessUID() != 0 {
-		var err error
-		if dir, err = homedir.GetCacheHome(); err != nil {
-			return fmt.Errorf("find short-name aliases: %w", err)
-		}
+	path, err := recordedAliases()
+	if err != nil {
+		return fmt.Errorf("find short-name aliases: %w", err)
 	}
-	path := filepath.Join(dir, "containers", "short-name-aliases.conf")
 	var f namesFile
 	if _, err := toml.DecodeFile(path, &f); err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -84,6 +82,21 @@ func (s *ShortNames) addRecorded() error {
 	}
 	maps.Copy(s.aliases, f.Aliases)
 	return nil
+}
+
+// recordedAliases is the path of the file with the aliases that podman has recorded.
+func recordedAliases() (string, error) {
+	if path := os.Getenv(EnvAliases); path != "" {
+		return path, nil
+	}
+	dir := "/var/cache"
+	if unshare.GetRootlessUID() != 0 {
+		var err error
+		if dir, err = homedir.GetCacheHome(); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(dir, "containers", "short-name-aliases.conf"), nil
 }
 
 // ShortName tells whether a name leaves it open which registry it is in: alpine and team/app do.

@@ -40,7 +40,7 @@ func Globals() []Global {
 		noManager = "RUN steps stay in the control group of the build"
 	)
 	return []Global{
-		{Name: "cdi-spec-dir", Tools: OfPodman, Text: "RUN steps see no devices of the host"},
+		{Name: "cdi-spec-dir", Tools: OfPodman, Flag: "cdi-config-dir"},
 		{Name: "cgroup-manager", Tools: ofContainers, Text: noManager},
 		{Name: "config", Tools: OfDocker | OfPodman, Variable: "DOCKER_CONFIG"},
 		{Name: "conmon", Tools: OfPodman, Text: noEngine},
@@ -65,7 +65,7 @@ func Globals() []Global {
 		{Name: "network-config-dir", Tools: OfPodman, Text: noEngine},
 		{Name: "out", Tools: OfPodman, Remote: true, Text: "standard output goes where the shell sends it: > FILE"},
 		{Name: "registries-conf", Tools: OfBuildah, Variable: "CONTAINERS_REGISTRIES_CONF"},
-		{Name: "registries-conf-dir", Tools: OfBuildah, Text: "registries.conf.d is the usual one"},
+		{Name: "registries-conf-dir", Tools: OfBuildah, Variable: "COOPER_REGISTRIES_CONF_DIR"},
 		{Name: "remote", Short: "r", Tools: OfPodman, Switch: true, Remote: true, Harmless: []string{"false"},
 			Text: noDaemon},
 		{Name: "root", Tools: ofContainers, Flag: "root"},
@@ -73,8 +73,7 @@ func Globals() []Global {
 		{Name: "runtime", Tools: OfPodman,
 			Text: "cooper runs the steps itself; build --runtime gives them to an OCI runtime"},
 		{Name: "runtime-flag", Tools: OfPodman, Text: "the runtime is called without further flags"},
-		{Name: "short-name-alias-conf", Tools: OfBuildah,
-			Text: "short names that were chosen once are where podman keeps them"},
+		{Name: "short-name-alias-conf", Tools: OfBuildah, Variable: "COOPER_SHORT_NAME_ALIASES"},
 		{Name: "ssh", Tools: OfPodman, Text: noRemote},
 		{Name: "storage-driver", Tools: ofContainers, Flag: "storage-driver"},
 		{Name: "storage-opt", Tools: ofContainers, Flag: "storage-opt"},
