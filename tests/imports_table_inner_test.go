@@ -336,7 +336,8 @@ func innerRows() []importRule {
 		{pkg: "build/internal/loglimit", job: "how much of a step's output is handed on"},
 		{
 			pkg: "build/internal/lent", job: "what steps are lent of the host: devices, namespaces, groups, names",
-			mayImport: "build/internal/cache build/internal/devices build/internal/runtimes build/plan executor",
+			mayImport: "build/internal/cache build/internal/devices build/internal/hooks build/internal/runtimes " +
+				"build/plan executor",
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/devices"
+	"github.com/cooperbuild/cooper/build/internal/hooks"
 	"github.com/cooperbuild/cooper/build/internal/runtimes"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/executor"
@@ -66,6 +67,9 @@ func (o Options) addDevices(s *executor.Step, asked []plan.Device) (release func
 func (o Options) Give(ctx context.Context, s *executor.Step, asked []plan.Device) (release func() error, err error) {
 	free, err := o.addDevices(s, asked)
 	if err == nil {
+		err = o.addHooks(s)
+	}
+	if err == nil {
 		err = runHooks(ctx, s)
 	}
 	if err != nil {
@@ -75,6 +79,16 @@ func (o Options) Give(ctx context.Context, s *executor.Step, asked []plan.Device
 	return func() error { return errors.Join(unshare(), free()) }, err
 }
 
+// addHooks gives a step the hooks of the directories.
+func (o Options) addHooks(s *executor.Step) error {
+	set, err := hooks.Read(o.HookDirs)
+	if err != nil || len(s.Args) == 0 {
+		return err
+	}
+	s.Hooks = append(s.Hooks, set.For(s.Args[0], o.HostDirs)...)
+	return nil
+}
+
 // runHooks has an OCI runtime run a step with hooks, which only runtimes run.
 func runHooks(ctx context.Context, s *executor.Step) error {
 	if len(s.Hooks) == 0 || s.Runtime != nil {
@@ -82,7 +96,7 @@ func runHooks(ctx context.Context, s *executor.Step) error {
 	}
 	found, err := runtimes.FindRuntime(ctx, "")
 	if err != nil {
-		return fmt.Errorf("a device's CDI file has hooks, which OCI runtimes run: %w", err)
+		return fmt.Errorf("a step has hooks, of a device's CDI file or --hooks-dir, which OCI runtimes run: %w", err)
 	}
 	s.Runtime = found
 	return nil

@@ -31,6 +31,10 @@ type Options struct {
 	// AddGroups are supplementary groups of the steps' user, by name or number; KeepGroups leaves it the caller's instead.
 	AddGroups  []string
 	KeepGroups bool
+	// HookDirs are directories with files of oci-hooks(5); with a hook of theirs, an OCI runtime runs the step. HostDirs
+	// says that steps see directories of the host, which is a condition of hooks.
+	HookDirs []string
+	HostDirs bool
 }
 
 // SetNamespace sets a namespace as a flag says it.
@@ -69,6 +73,9 @@ func (o Options) AddTo(k *cache.KeyBuilder) {
 	}
 	if len(o.AddGroups) > 0 || o.KeepGroups {
 		k.Add("groups", append([]string{fmt.Sprint(o.KeepGroups)}, o.AddGroups...)...)
+	}
+	if len(o.HookDirs) > 0 {
+		k.Add("hooks", o.HookDirs...)
 	}
 	if len(o.Devices) > 0 {
 		k.Add("devices", o.Devices...)

@@ -53,7 +53,7 @@ func Globals() []Global {
 			Text: "RUN steps see no subscriptions of the host"},
 		{Name: "events-backend", Tools: OfPodman, Text: noEngine},
 		{Name: "help", Short: "h", Tools: ofContainers, Switch: true, Here: true},
-		{Name: "hooks-dir", Tools: OfPodman, Text: "no hooks are run"},
+		{Name: "hooks-dir", Tools: OfPodman, Flag: "hooks-dir"},
 		{Name: "host", Short: "H", Tools: OfDocker, Variable: "DOCKER_HOST"},
 		{Name: "identity", Tools: OfPodman, Text: noRemote},
 		{Name: "imagestore", Tools: ofContainers, Flag: "storage-opt",

@@ -112,7 +112,7 @@ func stepFlags() []Flag {
 		{Name: "dns-option", Tools: ofContainers},
 		{Name: "dns-search", Tools: ofContainers},
 		{Name: "group-add", Tools: ofContainers},
-		{Name: "hooks-dir", Tools: ofContainers, Kind: Noted, Harmless: []string{""}, Text: "no hooks are run"},
+		{Name: "hooks-dir", Tools: ofContainers, Text: "of version 1.0.0; there is no usual directory"},
 		{Name: "http-proxy", Tools: ofContainers, Switch: true, Text: "off unless the dialect is podman's or buildah's"},
 		{Name: "ipc", Tools: ofContainers},
 		{Name: "isolation", Tools: ofClassic,

@@ -16,7 +16,7 @@ type Shared struct {
 	IPC, PID, UTS, CgroupNS string
 	Hostname, hostsFile     string
 	noHosts, noHostname     bool
-	groups                  []string
+	groups, hookDirs        []string
 }
 
 // register adds the flags, which are about whose commands.
@@ -39,6 +39,9 @@ func (s *Shared) register(f *pflag.FlagSet, whose string) {
 		"processes that "+whose+" see in /proc: private, or host, to which signals don't reach (default private)")
 	f.StringArrayVar(&s.groups, "group-add", nil,
 		"supplementary group of the user of "+whose+", by name or number, or keep-groups for those of who builds")
+	f.StringArrayVar(&s.hookDirs, "hooks-dir", nil,
+		"directory with oci-hooks(5) for "+whose+
+			", which an OCI runtime runs then; a file of a later one replaces its namesake")
 }
 
 // KeepsGroups says that the commands have the groups of who builds, which the process in the namespace must keep, too.
@@ -66,11 +69,23 @@ func (r *Run) share(o *build.RunOptions) error {
 	}
 	to.Hostname = s.Hostname
 	if s.Hostname != "" && to.UTS != "" {
-		return fmt.Errorf("--hostname=%s and --uts=%s exclude each other: the host name is that namespace's", s.Hostname, s.UTS)
+		return fmt.Errorf("--hostname=%s and --uts=%s exclude each other: the host name is that namespace's", s.Hostname,
+			s.UTS)
 	}
 	if err := r.hosts(o); err != nil {
 		return err
 	}
+	for _, dir := range s.hookDirs {
+		if dir == "" {
+			continue
+		}
+		path, err := filepath.Abs(dir)
+		if err != nil {
+			return fmt.Errorf("--hooks-dir=%s: %w", dir, err)
+		}
+		to.HookDirs = append(to.HookDirs, path)
+	}
+	to.HostDirs = len(r.Volumes) > 0
 	to.KeepGroups = r.KeepsGroups()
 	for _, name := range s.groups {
 		switch {
