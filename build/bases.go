@@ -16,12 +16,9 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/blobs"
 	"github.com/cooperbuild/cooper/build/internal/cache"
 	"github.com/cooperbuild/cooper/build/internal/store/images"
-	"github.com/cooperbuild/cooper/build/internal/store/pull"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/outfile"
 	"github.com/cooperbuild/cooper/build/progress"
-	"github.com/cooperbuild/cooper/build/reclaim"
-	"github.com/cooperbuild/cooper/build/registry/content"
 )
 
 // bases makes the resolver that finds the base images of one build.
@@ -52,29 +49,10 @@ func (s settings) packsLayers() bool {
 
 func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
-		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store}, Transfer: watched{e.depot.Pull, e.space},
+		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store}, Transfer: bases.Watched(e.depot.Pull, e.space.Check),
 		Registry: e.session.Registry(), Pull: set.Pull,
 		User: e.identity.User, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}
-}
-
-// watched are the images that a build brings into the store: whoever watches over the space is told.
-type watched struct {
-	bases.Transfer
-	space *reclaim.Space
-}
-
-// Pull brings an image of a registry.
-func (w watched) Pull(ctx context.Context, ref string, o pull.Options) (images.Found, error) {
-	w.space.Check()
-	return w.Transfer.Pull(ctx, ref, o)
-}
-
-// Copy brings an image of a layout.
-func (w watched) Copy(ctx context.Context, src content.Fetcher, root ocispec.Descriptor,
-	o pull.CopyOptions) (images.Found, error) {
-	w.space.Check()
-	return w.Transfer.Copy(ctx, src, root, o)
 }
 
 // targetBuilder builds the images of contexts target:DIR[#STAGE]: with the same store, cache and machine, but without

@@ -172,10 +172,10 @@ func commandRows() []importRule {
 				"build/internal/runstep build/internal/runtimes build/internal/sendimage " +
 				"build/internal/shared build/internal/solve build/internal/source build/internal/sshagent " +
 				"build/internal/stepinput build/internal/steps build/internal/store " +
-				"build/internal/store/depot build/internal/store/images build/internal/store/pull " +
-				"build/internal/store/snapshot build/outfile build/plan build/progress build/reclaim " +
-				"build/registry build/registry/content build/session build/sharedcache build/sourcedate " +
-				"build/why imagebuilder imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote",
+				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
+				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
+				"build/sharedcache build/sourcedate build/why imagebuilder imagebuilder/dockerfile " +
+				"imagebuilder/layer imagebuilder/remote",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
