@@ -91,7 +91,11 @@ func TestImagesAreListedAsPodmanListsThem(t *testing.T) {
 			{"--format", rows}, {"--format", "{{.ID}} {{.Names}} {{.Labels}}", "--no-trunc"}, {"-q"}, {"-q", "--no-trunc"},
 			{"-q", "--filter", "label=by"}, {"-q", "-f", "label=by=other"}, {"-q", "-f", "dangling=true"},
 			{"-q", "-f", "since=base"}, {"-q", "-f", "before=bypodman"}, {"-q", "-f", "reference=*app*"},
-			{"-q", "-f", "reference=quay.io/a/b:2"}, {"-q", "bybuildah"},
+			{"-q", "-f", "reference=quay.io/a/b:2"}, {"-q", "bybuildah"}, {"-q", "-f", "label!=by"},
+			{"-q", "-f", "dangling!=true"},
+			{"-q", "-f", "id=0000"}, {"-q", "-f", "readonly=false"}, {"-q", "-a", "-f", "intermediate=true"},
+			{"-q", "-f", "containers=true"}, {"-q", "-f", "until=1h"}, {"-q", "-f", "until=2000-01-01"},
+			{"--format", "{{.Id}} {{.IsDangling}} {{.IsReadOnly}} {{.Containers}} {{.History}}"},
 		} {
 			want := lines(s.run(t, "podman", append([]string{"images"}, args...)...))
 			if got := lines(s.mustCooper(t, append([]string{"images"}, args...)...)); !slices.Equal(got, want) {
@@ -115,11 +119,39 @@ func TestImagesAreListedAsPodmanListsThem(t *testing.T) {
 		if strings.Join(strings.Fields(head), " ") != strings.Join(strings.Fields(podmans), " ") {
 			t.Errorf("the headings are %q, podman's %q", head, podmans)
 		}
+		for of, want := range map[string]string{"table": "REPOSITORY TAG IMAGE ID CREATED SIZE",
+			"table {{.ID}}\\t{{.CreatedSince}}": "IMAGE ID CREATED"} {
+			head, _, _ := strings.Cut(s.mustCooper(t, "images", "--format", of), "\n")
+			if got := strings.Join(strings.Fields(head), " "); got != want {
+				t.Errorf("the headings of %q are %q", of, got)
+			}
+		}
+		s.checkDockersLines(t)
 		if out := s.mustCooper(t, "images", "--noheading", "app:1"); strings.Count(out, "\n") != 2 {
 			t.Errorf("app:1 without headings is %q", out)
 		}
 		s.checkNoLeftovers(t)
 	})
+}
+
+// checkDockersLines holds what json is if cooper is called docker: an object for each line of the table.
+func (s *site) checkDockersLines(t *testing.T) {
+	t.Helper()
+	s.env = append(s.env, "COOPER_DIALECT=docker")
+	defer func() { s.env = s.env[:len(s.env)-1] }()
+	for _, args := range [][]string{{"images", "--format", "json", "app:1"}, {"history", "--format", "json", "app:1"}} {
+		text := s.mustCooper(t, args...)
+		for line := range strings.Lines(text) {
+			var row struct{ ID, CreatedSince, Size string }
+			if err := json.Unmarshal([]byte(line), &row); err != nil || row.ID == "" || row.Size == "" ||
+				row.CreatedSince == "" {
+				t.Errorf("%s: %v in %s", args, err, line)
+			}
+		}
+		if strings.Count(text, "\n") < 2 {
+			t.Errorf("%s is\n%s", args, text)
+		}
+	}
 }
 
 // names are those of all images of the site's store, as podman sees them.

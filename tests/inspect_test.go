@@ -42,6 +42,12 @@ func TestImagesAreInspectedAsPodmanDoes(t *testing.T) {
 			if name == "app:1" && config["Healthcheck"] == nil {
 				t.Error("the config has no Healthcheck, where docker has it")
 			}
+			if d, ok := ours["Descriptor"].(map[string]any); !ok || d["digest"] != ours["Digest"] ||
+				d["mediaType"] != ours["ManifestType"] || ours["DockerVersion"] != ours["Version"] {
+				t.Errorf("docker's fields are %v and %v", ours["Descriptor"], ours["DockerVersion"])
+			}
+			delete(ours, "Descriptor")
+			delete(ours, "DockerVersion")
 			for _, dockers := range []string{"Healthcheck", "OnBuild", "Shell"} {
 				delete(config, dockers)
 			}
@@ -52,7 +58,9 @@ func TestImagesAreInspectedAsPodmanDoes(t *testing.T) {
 		for _, format := range []string{
 			"{{.Config.Env}}", "{{.RepoDigests}}", "{{.Id}} {{.Digest}}", `{{index .Config.Labels "org.example.team"}}`,
 			"{{json .Config.Entrypoint}}", "{{.RootFS.Layers}}", "{{.Os}}/{{.Architecture}}", "{{len .History}}", "{{.Size}}",
-			"{{range .Config.Env}}{{.}},{{end}}", "{{.GraphDriver.Name}}",
+			"{{range .Config.Env}}{{.}},{{end}}", "{{.GraphDriver.Name}}", `{{join .Config.Env ","}}`,
+			"{{upper .Os}} {{title .Os}}",
+			`{{println .Os}}{{lower "A"}} {{split .Os "n"}}`, "{{with .Config}}{{.Cmd}}{{end}}",
 		} {
 			if got, want := s.mustCooper(t, "inspect", "-f", format, "app:1"),
 				s.run(t, "podman", "inspect", "-f", format, "app:1"); got != want {

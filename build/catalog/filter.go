@@ -18,8 +18,8 @@ import (
 // none is shown in place of a repository or tag that an image doesn't have.
 const none = "<none>"
 
-// Filters select images. Of several filters with the same key an image has to pass one, but it must have all labels.
-// The zero value selects every image.
+// Filters select images. Of several filters with the same key an image has to pass one, but it must have all labels,
+// and pass none of those that are written KEY!=VALUE. The zero value selects every image.
 type Filters struct {
 	dangling *bool
 	// references are patterns that names of the image may fit.
@@ -27,8 +27,9 @@ type Filters struct {
 	labels     []label
 	// before and since are names of images: those selected are older or newer than these.
 	before, since []string
-	// tests are what else an image has to pass, by the key of the filter.
+	// tests are what else an image has to pass, by the key of the filter, and not what it must not pass.
 	tests map[string][]func(images.Listed) bool
+	not   []func(images.Listed) bool
 }
 
 type label struct {
@@ -39,50 +40,105 @@ type label struct {
 
 // FilterKeys are the keys that a filter can have.
 func FilterKeys() []string {
-	return []string{"before", "containers", "dangling", "digest", "id", "label", "manifest", "readonly", "reference",
-		"since",
-		"until"}
+	return []string{"before", "containers", "dangling", "digest", "id", "intermediate", "label", "manifest", "readonly",
+		"reference", "since", "until"}
 }
 
-// ParseFilters reads filters as KEY=VALUE.
+// ParseFilters reads filters as KEY=VALUE, or KEY!=VALUE for the opposite.
 func ParseFilters(texts []string) (f Filters, err error) {
+	now := time.Now()
 	for _, text := range texts {
 		key, value, given := strings.Cut(text, "=")
 		if !given || value == "" {
 			return f, fmt.Errorf("%q: must be KEY=VALUE", text)
 		}
-		switch key {
-		case "dangling":
-			is, err := strconv.ParseBool(value)
-			if err != nil {
-				return f, fmt.Errorf("%q: must be true or false", text)
-			}
-			f.dangling = &is
-		case "reference":
-			if err := f.AddReference(value); err != nil {
-				return f, err
-			}
-		case "label":
-			k, v, exact := strings.Cut(value, "=")
-			f.labels = append(f.labels, label{k, v, !exact})
-		case "before":
-			f.before = append(f.before, value)
-		case "since", "after":
-			f.since = append(f.since, value)
-		case "containers", "digest", "id", "manifest", "readonly", "until":
-			test, err := testOf(key, value, time.Now())
-			if err != nil {
-				return f, fmt.Errorf("%q: %w", text, err)
-			}
-			if f.tests == nil {
-				f.tests = map[string][]func(images.Listed) bool{}
-			}
-			f.tests[key] = append(f.tests[key], test)
-		default:
+		if key, opposite := strings.CutSuffix(key, "!"); opposite {
+			err = f.exclude(key, value, now)
+		} else {
+			err = f.add(key, value, now)
+		}
+		switch {
+		case errors.Is(err, errKey):
 			return f, fmt.Errorf("%q: the keys are %s", text, strings.Join(FilterKeys(), ", "))
+		case err != nil:
+			return f, fmt.Errorf("%q: %w", text, err)
 		}
 	}
 	return f, nil
+}
+
+// errKey says that there is no filter of a key.
+var errKey = errors.New("no such key")
+
+// add adds the filter KEY=VALUE.
+func (f *Filters) add(key, value string, now time.Time) error {
+	switch key {
+	case "dangling":
+		is, err := strconv.ParseBool(value)
+		if err != nil {
+			return errNoBool
+		}
+		f.dangling = &is
+	case "reference":
+		return f.AddReference(value)
+	case "label":
+		f.labels = append(f.labels, labelOf(value))
+	case "before":
+		f.before = append(f.before, value)
+	case "since", "after":
+		f.since = append(f.since, value)
+	default:
+		test, err := testOf(key, value, now)
+		if err != nil {
+			return err
+		}
+		if f.tests == nil {
+			f.tests = map[string][]func(images.Listed) bool{}
+		}
+		f.tests[key] = append(f.tests[key], test)
+	}
+	return nil
+}
+
+// exclude adds the filter KEY!=VALUE.
+func (f *Filters) exclude(key, value string, now time.Time) (err error) {
+	var test func(images.Listed) bool
+	switch key {
+	case "dangling":
+		if err = f.add(key, value, now); err == nil {
+			*f.dangling = !*f.dangling
+		}
+		return err
+	case "reference":
+		if _, err := path.Match(value, ""); err != nil {
+			return fmt.Errorf("reference %q: %w", value, err)
+		}
+		test = func(l images.Listed) bool {
+			return slices.ContainsFunc(l.Names, func(n string) bool { return fits(value, n) })
+		}
+	case "label":
+		test = labelOf(value).on
+	case "before", "since", "after":
+		return errors.New("has no opposite: give the other of before and since")
+	default:
+		if test, err = testOf(key, value, now); err != nil {
+			return err
+		}
+	}
+	f.not = append(f.not, test)
+	return nil
+}
+
+// labelOf reads KEY or KEY=VALUE.
+func labelOf(text string) label {
+	key, value, exact := strings.Cut(text, "=")
+	return label{key, value, !exact}
+}
+
+// on tells whether an image has the label.
+func (want label) on(l images.Listed) bool {
+	value, has := l.Image.Config.Labels[want.key]
+	return has && (want.any || value == want.value)
 }
 
 // testOf makes a test of a filter.
@@ -100,20 +156,24 @@ func testOf(key, value string, now time.Time) (func(images.Listed) bool, error) 
 		limit, err := untilTime(value, now)
 		return func(l images.Listed) bool { return l.Created.Before(limit) }, err
 	}
+	is := map[string]func(images.Listed) bool{
+		"containers":   func(l images.Listed) bool { return len(l.Containers) > 0 },
+		"intermediate": func(l images.Listed) bool { return l.Intermediate },
+		"manifest":     func(l images.Listed) bool { return l.Instances != nil },
+		"readonly":     func(l images.Listed) bool { return l.ReadOnly },
+	}[key]
+	if is == nil {
+		return nil, errKey
+	}
 	want, err := strconv.ParseBool(value)
 	if err != nil {
-		return nil, errors.New("must be true or false")
+		return nil, errNoBool
 	}
-	return func(l images.Listed) bool {
-		switch key {
-		case "containers":
-			return want == (len(l.Containers) > 0)
-		case "manifest":
-			return want == (l.Instances != nil)
-		}
-		return want == l.ReadOnly
-	}, nil
+	return func(l images.Listed) bool { return is(l) == want }, nil
 }
+
+// errNoBool is about a value that is neither true nor false.
+var errNoBool = errors.New("must be true or false")
 
 // untilTime reads a time, as a date, as seconds since 1970, or as how long ago it was.
 func untilTime(text string, now time.Time) (time.Time, error) {
@@ -131,8 +191,11 @@ func untilTime(text string, now time.Time) (time.Time, error) {
 	return now, errors.New("must be a date such as 2026-01-31, a duration such as 24h, or seconds since 1970")
 }
 
-// passes tells whether an image passes one test of each key.
+// passes tells whether an image passes one test of each key, and none of those that it must not pass.
 func (f Filters) passes(l images.Listed) bool {
+	if slices.ContainsFunc(f.not, func(test func(images.Listed) bool) bool { return test(l) }) {
+		return false
+	}
 	for _, tests := range f.tests {
 		if !slices.ContainsFunc(tests, func(test func(images.Listed) bool) bool { return test(l) }) {
 			return false
@@ -153,6 +216,9 @@ func (f *Filters) AddReference(pattern string) error {
 
 // Dangling tells whether the filters select only images without a name.
 func (f Filters) Dangling() bool { return f.dangling != nil && *f.dangling }
+
+// Intermediate tells whether a filter asks for images without a name that others were built on, or for all others.
+func (f Filters) Intermediate() bool { return len(f.tests["intermediate"]) > 0 }
 
 // lookUp finds images by name.
 type lookUp interface {
@@ -177,10 +243,7 @@ func (f Filters) bind(by lookUp, all []images.Listed) (func(images.Listed) (name
 		case !f.passes(l), f.dangling != nil && l.Dangling() != *f.dangling,
 			len(before) > 0 && !slices.ContainsFunc(before, l.Created.Before),
 			len(since) > 0 && !slices.ContainsFunc(since, l.Created.After),
-			slices.ContainsFunc(f.labels, func(want label) bool {
-				v, has := l.Image.Config.Labels[want.key]
-				return !has || !want.any && v != want.value
-			}):
+			slices.ContainsFunc(f.labels, func(want label) bool { return !want.on(l) }):
 			return nil, false
 		case len(f.references) == 0:
 			return l.Names, true

@@ -32,7 +32,9 @@ func TestFiltersThatAreNoneSayWhatTheyMustBe(t *testing.T) {
 	for text, says := range map[string]string{
 		"dangling": "must be KEY=VALUE", "dangling=": "must be KEY=VALUE", "dangling=maybe": "must be true or false",
 		"reference=[": "syntax error in pattern", "size=1": "the keys are before, containers",
-		"until=yesterday": "must be a date", "containers=many": "true or false",
+		"until=yesterday": "must be a date", "containers=many": "true or false", "size!=1": "the keys are before, containers",
+		"dangling!=maybe": "true or false", "reference!=[": "syntax error in pattern", "before!=a": "no opposite",
+		"id!": "must be KEY=VALUE", "intermediate=1m": "true or false",
 	} {
 		if _, err := ParseFilters([]string{text}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v", text, err)
@@ -63,6 +65,7 @@ func TestFiltersChoose(t *testing.T) {
 		at("c", 3, nil),
 	}
 	all[0].Digest, all[1].Digests = "sha256:1122", []digest.Digest{"sha256:2233"}
+	all[2].Intermediate = true
 	all[0].ReadOnly, all[1].Containers, all[2].Instances = true, []string{"user"}, []string{"a"}
 	by := known{"a": "a", "b": "b", "c": "c"}
 	for filters, want := range map[string]string{
@@ -72,6 +75,9 @@ func TestFiltersChoose(t *testing.T) {
 		"since=none": "error", "id=b": "b:1", "id=sha256:c id=a": "a:2 c:0", "digest=sha256:11": "a:2", "digest=22": "b:1",
 		"containers=true": "b:1", "containers=false": "a:2 c:0", "manifest=true": "c:0", "readonly=true": "a:2",
 		"until=120": "a:2", "until=1970-01-01T00:02:30Z": "a:2 b:1", "until=24h": "a:2 b:1 c:0", "until=24h id=x": "",
+		"intermediate=true": "c:0", "intermediate=false": "a:2 b:1", "label!=x": "c:0", "label!=x=2": "a:2 c:0",
+		"label!=x=2 label!=y": "c:0", "label=x label!=y=2": "b:1", "dangling!=true": "a:2 b:1", "reference!=b": "b:1 c:0",
+		"id!=a id!=b": "c:0", "readonly!=true": "b:1 c:0", "until!=120": "b:1 c:0",
 	} {
 		f, err := ParseFilters(strings.Fields(filters))
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // Description is all that is known of an image. The names are those of podman's JSON, of which docker's are a part;
-// docker alone has Config.Healthcheck, Config.OnBuild and Config.Shell.
+// docker alone has DockerVersion, Descriptor, Config.Healthcheck, Config.OnBuild and Config.Shell.
 type Description struct {
 	ID          string        `json:"Id"`
 	Digest      digest.Digest `json:"Digest"`
@@ -28,13 +28,14 @@ type Description struct {
 	Comment string              `json:"Comment"`
 	Created *Time               `json:"Created"`
 	Config  imagebuilder.Config `json:"Config"`
-	// Version is that of the docker that made the image, if one did.
-	Version      string `json:"Version"`
-	Author       string `json:"Author"`
-	Architecture string `json:"Architecture"`
-	Variant      string `json:"Variant,omitempty"`
-	Os           string `json:"Os"`
-	OsVersion    string `json:"OsVersion,omitempty"`
+	// Version is that of the docker that made the image, if one did; DockerVersion is docker's name of it.
+	Version       string `json:"Version"`
+	DockerVersion string `json:"DockerVersion"`
+	Author        string `json:"Author"`
+	Architecture  string `json:"Architecture"`
+	Variant       string `json:"Variant,omitempty"`
+	Os            string `json:"Os"`
+	OsVersion     string `json:"OsVersion,omitempty"`
 	// Size and VirtualSize are the same: the bytes of layers, contents and records.
 	Size        int64             `json:"Size"`
 	VirtualSize int64             `json:"VirtualSize"`
@@ -49,6 +50,8 @@ type Description struct {
 	// NamesHistory are all names that the image has ever had.
 	NamesHistory []string                  `json:"NamesHistory"`
 	Healthcheck  *imagebuilder.Healthcheck `json:"Healthcheck,omitempty"`
+	// Descriptor is that of the manifest.
+	Descriptor ocispec.Descriptor `json:"Descriptor"`
 }
 
 // Driver says how the store keeps an image's top layer.
@@ -125,7 +128,8 @@ func descriptionOf(from images.Described, all []images.Listed) (Description, err
 	image, listed := from.Image, from.Listed
 	d := Description{
 		ID: from.ID, Digest: from.Digest, RepoTags: list(listed.Names), RepoDigests: listed.RepoDigests(),
-		Config: image.Config, Version: config.DockerVersion, Author: config.Author,
+		Config: image.Config, Version: config.DockerVersion,
+		DockerVersion: config.DockerVersion, Author: config.Author,
 		Architecture: image.Platform.Architecture, Variant: image.Platform.Variant, Os: image.Platform.OS,
 		OsVersion: image.Platform.OSVersion, Size: listed.Size, VirtualSize: listed.Size,
 		GraphDriver: Driver{from.Driver, from.DriverData}, RootFS: RootFS{"layers", list(image.DiffIDs)},
@@ -148,6 +152,7 @@ func descriptionOf(from images.Described, all []images.Listed) (Description, err
 	if d.ManifestType == "" { // OCI's specification doesn't demand it of a manifest
 		d.ManifestType = ocispec.MediaTypeImageManifest
 	}
+	d.Descriptor = ocispec.Descriptor{MediaType: d.ManifestType, Digest: d.Digest, Size: int64(len(from.Manifest))}
 	return d, nil
 }
 

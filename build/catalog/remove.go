@@ -19,8 +19,11 @@ import (
 type RemoveRequest struct {
 	// Images are names, IDs and digests. An image given by one of several names loses only that name.
 	Images []string
-	// All removes all images that List lists, Dangling those without a name.
+	// All removes all images that List lists, Dangling those without a name; both only what passes the Filters.
 	All, Dangling bool
+	Filters       Filters
+	// KeepParents leaves the images without a name that only a removed one was built on.
+	KeepParents bool
 	// Force removes an image given by its ID or digest even if it has several names, and ignores images that don't
 	// exist.
 	Force bool
@@ -74,11 +77,16 @@ func (r *remover) remove(ctx context.Context) (err error) {
 		all := slices.Clone(r.all)
 		// An index comes before its images, which could not go without it.
 		slices.SortStableFunc(all, func(a, b images.Listed) int {
-			return min(len(b.Instances), 1) - min(len(a.Instances),
-				1)
+			return min(len(b.Instances), 1) - min(len(a.Instances), 1)
 		})
+		keep, err := r.Filters.bind(r.depot.Images, all)
+		if err != nil {
+			return err
+		}
 		for _, l := range all {
-			if !l.Cached && !l.ReadOnly && (r.All || l.Dangling() && !l.Intermediate) {
+			// Images of an index have no names either, and it would be broken without them.
+			dangling := l.Dangling() && !l.Intermediate && r.indexOf(l.ID) == nil
+			if _, listed := keep(l); listed && !l.Cached && !l.ReadOnly && (r.All || dangling) {
 				names = append(names, l.ID)
 			}
 		}
@@ -142,16 +150,23 @@ func (r *remover) stays(name string, img images.Listed) error {
 		return fmt.Errorf("image %s stays: it has the names %s\nhint: give one of them, or --force to remove it with all",
 			name, strings.Join(img.Names, ", "))
 	}
-	for _, l := range r.all {
-		if slices.Contains(l.Instances, img.ID) {
-			index := images.Short(l.ID)
-			if len(l.Names) > 0 {
-				index = l.Names[0]
-			}
-			return fmt.Errorf("image %s stays: the index %s has it\nhint: cooper rmi %[2]s", name, index)
+	if l := r.indexOf(img.ID); l != nil {
+		index := images.Short(l.ID)
+		if len(l.Names) > 0 {
+			index = l.Names[0]
 		}
+		return fmt.Errorf("image %s stays: the index %s has it\nhint: cooper rmi %[2]s", name, index)
 	}
 	return nil
+}
+
+// indexOf is an index that has the image of an ID; nil: none has it.
+func (r *remover) indexOf(id string) *images.Listed {
+	at := slices.IndexFunc(r.all, func(l images.Listed) bool { return slices.Contains(l.Instances, id) })
+	if at < 0 {
+		return nil
+	}
+	return &r.all[at]
 }
 
 // image removes an image whatever names it has.
@@ -178,6 +193,9 @@ func (r *remover) image(ctx context.Context, name string, img images.Listed) err
 // parents removes the images without a name that were steps only of img, which has been removed: other tools keep such
 // an image for each step.
 func (r *remover) parents(ctx context.Context, img images.Listed) error {
+	if r.KeepParents {
+		return nil
+	}
 	// The image of the last but one step is first in the list; its removal also removes the others.
 	for _, l := range slices.Clone(r.all) {
 		if !l.Intermediate || l.Cached || !img.BuiltOn(l) || r.find(l.ID) < 0 || r.stays(l.ID, l) != nil ||

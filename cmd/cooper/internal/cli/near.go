@@ -13,13 +13,15 @@ import (
 
 // flagError explains what is wrong with the flags of cmd.
 func flagError(cmd *cobra.Command, args []string, err error) error {
+	if invalid := new(pflag.InvalidValueError); errors.As(err, &invalid) {
+		if why := command.Refusal(invalid.GetFlag()); why != "" {
+			return command.Usagef("--%s: %s", invalid.GetFlag().Name, why)
+		}
+	}
 	text := withoutFunctions(err.Error())
 	unknown := new(pflag.NotExistError)
 	if !errors.As(err, &unknown) {
 		return command.Usagef("%s\nhint: %s --help lists the flags", text, cmd.CommandPath())
-	}
-	if short := unknown.GetSpecifiedShortnames(); cmd.Name() == "login" && len(short) > 1 {
-		text = strings.TrimSuffix(text, short[1:]) // what follows other tools' -p is a password
 	}
 	if word := wordAfter(cmd, args); cmd.HasSubCommands() && word != "" {
 		// Flags belong to a command below; the word that stands in its place is what is wrong, or that it comes too late.

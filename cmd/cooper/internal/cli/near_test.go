@@ -32,7 +32,9 @@ func TestWrongWordsAreNamedWithWhatWasMeant(t *testing.T) {
 		"build --metadata x .":      "unknown flag: --metadata\nhint: did you mean --metadata-file?",
 		"build --xyz .":             "unknown flag: --xyz\nhint: cooper build --help lists the flags",
 		"build -Z .":                "unknown shorthand flag: 'Z' in -Z\nhint: cooper build --help lists the flags",
-		"login -uann -phunter2 x":   "unknown shorthand flag: 'p' in -p\nhint: cooper login --help lists the flags",
+		"login --secret hunter2 x": "--secret: cooper reads no secrets of podman's\n" +
+			"hint: --password-stdin reads the password from standard input",
+		"inspect -l": "--latest: no container is the latest\nhint: cooper containers lists working containers",
 		"build --jobs=many .": `invalid argument "many" for "--jobs" flag: invalid syntax` +
 			"\nhint: cooper build --help lists the flags",
 		"--tag=x":                     "unknown flag: --tag\nhint: cooper --help lists the flags",

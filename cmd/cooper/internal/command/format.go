@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 	"text/template"
 	"text/template/parse"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 )
 
 // A Layout is a --format that was read: JSON, or a template that each row is given to.
@@ -30,6 +32,18 @@ func (l Layout) Named(names map[string]string) Layout {
 
 // JSON tells whether the format asks for the rows as JSON, which the caller writes.
 func (l Layout) JSON() bool { return l.json }
+
+// LineFormat is a --format with what tools differ in: docker has the word table for the usual columns, which an empty
+// format is here, and its json is an object on each line.
+func LineFormat(env Env, format string) string {
+	switch word := strings.TrimSpace(format); {
+	case word == "table":
+		return ""
+	case word == "json" && env.Dialect == dialect.Docker:
+		return "{{json .}}"
+	}
+	return format
+}
 
 // tablePrefix begins a format with a line above the rows and aligned columns.
 const tablePrefix = "table "

@@ -1,7 +1,7 @@
 package command_test
 
 import (
-	"strings"
+	"errors"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -12,14 +12,20 @@ import (
 func TestFlagsOfOtherToolsAreTakenOrRefusedByName(t *testing.T) {
 	t.Parallel()
 	f := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	command.AcceptSwitches(f, "compress")
-	command.Refuse(f, "cooper makes no signatures", "sign-by")
-	if err := f.Parse([]string{"--compress", "--compress=false"}); err != nil {
+	command.Accept(f, "it is always so", "compress,c")
+	command.Refuse(f, "cooper makes no signatures", "sign-by,s")
+	if err := f.Parse([]string{"--compress", "-c", "--compress=false"}); err != nil {
 		t.Error(err)
 	}
-	err := f.Parse([]string{"--sign-by=me"})
-	if err == nil || !strings.Contains(err.Error(), "--sign-by") || !strings.Contains(err.Error(), "no signatures") {
-		t.Errorf("got %v", err)
+	for _, args := range [][]string{{"--sign-by=me"}, {"--sign-by", "me"}, {"--sign-by"}, {"-s"}, {"-sme"}} {
+		err := f.Parse(args)
+		invalid := new(pflag.InvalidValueError)
+		if !errors.As(err, &invalid) || command.Refusal(invalid.GetFlag()) != "cooper makes no signatures" {
+			t.Errorf("%s: got %v", args, err)
+		}
+	}
+	if why := command.Refusal(f.Lookup("compress")); why != "" {
+		t.Errorf("what is taken is refused: %s", why)
 	}
 	if text := f.FlagUsages(); text != "" {
 		t.Errorf("help shows %s", text)

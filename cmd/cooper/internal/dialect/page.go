@@ -7,8 +7,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Page is the document about all flags and options of the tools; own are cooper's flags of build.
-func Page(own *pflag.FlagSet) string {
+// A VerbFlag is a flag that another verb than build takes for the sake of other tools.
+type VerbFlag struct {
+	Verb, Name, Short string
+	Text              string
+	// Refused says that it is refused, and Vain that it changes nothing: Text has the reason.
+	Refused, Vain bool
+}
+
+// Page is the document about all flags and options of the tools; own are cooper's flags of build, and others what the
+// other verbs take that isn't in their help.
+func Page(own *pflag.FlagSet, others []VerbFlag) string {
 	var b strings.Builder
 	b.WriteString(`# The flags of docker, podman and buildah
 
@@ -42,6 +51,7 @@ page is written from the table in the code (` + "`make reference`" + `), and a t
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", names(f.Name, f.Short), marks(f.Tools, f.Unlisted), kind, cell(text))
 	}
+	writeOthers(&b, others)
 	b.WriteString(`
 ## Options before the verb
 
@@ -88,6 +98,32 @@ chooses the defaults and messages of that tool.
 Steps come from the cache in every dialect unless ` + "`--no-cache`" + ` is given, where buildah without ` + "`--layers`" + ` runs them again.
 `)
 	return b.String()
+}
+
+// writeOthers writes the table of the flags of other verbs than build.
+func writeOthers(b *strings.Builder, others []VerbFlag) {
+	b.WriteString(`
+## Flags of the other verbs
+
+` + "`images`, `rmi`, `tag`, `untag`, `inspect`, `history`, `diff`, `pull`, `push`, `login`, `logout`, `save`, `load`, `run` and `manifest`" + `
+have all flags that docker 28.2 and podman 4.3 to 6.0 have for them, with the same short names; a test holds the verbs
+against the manuals. They are as there, but for the following. Of ` + "`run`" + ` what only a container manager does, such as
+` + "`--detach`, `--name` and `--publish`" + `, is refused, too.
+
+| flag | in cooper | |
+|---|---|---|
+`)
+	for _, f := range others {
+		kind := "as there"
+		switch {
+		case f.Refused:
+			kind = "refused"
+		case f.Vain:
+			kind = "always so"
+		}
+		fmt.Fprintf(b, "| `%s` %s | %s | %s |\n", f.Verb, names(f.Name, f.Short), kind,
+			cell(strings.ReplaceAll(f.Text, "\nhint: ", "; ")))
+	}
 }
 
 // usageOf is the text of the help of a flag.

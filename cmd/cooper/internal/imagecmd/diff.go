@@ -35,7 +35,8 @@ The status is 0 if the images are the same, and 1 if they differ.`,
   cooper diff --format json app:1 app:2 | jq -r '.files[].path'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return command.Usagef("diff takes two images, got %d words", len(args))
+				return command.Usagef("diff takes two images, got %d words\nhint: podman diff shows what one has changed",
+					len(args))
 			}
 			if o.format != "text" && o.format != "json" {
 				return command.Usagef("--format=%s: must be text or json", o.format)
@@ -47,6 +48,7 @@ The status is 0 if the images are the same, and 1 if they differ.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.format, "format", "text", "how to write it: text or json")
+	command.Refuse(f, "no container is the latest\nhint: podman diff --latest, on the same store", "latest,l")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }

@@ -31,7 +31,8 @@ func newHistoryCmd(env command.Env) *cobra.Command {
 has the image that ends with it.
 
 A --format is json or a Go template for each step, with headings and columns if it begins with the word table. Fields:
-.ID .Created .CreatedSince .CreatedAt .CreatedBy .Size .Comment .Tags.`,
+.ID .Created .CreatedSince .CreatedAt .CreatedBy .Size .Comment .Tags. If cooper is called docker, json is an object of
+these for each step.`,
 		Example: `  cooper history app
   cooper history --no-trunc --format '{{.Size}}\t{{.CreatedBy}}' app
   cooper history --format json app | jq '.[].CreatedBy'`,
@@ -68,7 +69,7 @@ type historyRow struct {
 }
 
 func runHistory(ctx context.Context, env command.Env, o *historyOptions, name string) error {
-	format := o.format
+	format := command.LineFormat(env, o.format)
 	switch {
 	case o.quiet:
 		format = "{{.ID}}"

@@ -29,7 +29,7 @@ rmi, and all others have the same name without image before it.`,
 	}
 	list, remove := newImagesCmd(env), newRmiCmd(env)
 	list.Use, list.Aliases = strings.Replace(list.Use, "images", "ls", 1), []string{"list"}
-	remove.Use = strings.Replace(remove.Use, "rmi", "rm", 1)
+	remove.Use, remove.Aliases = strings.Replace(remove.Use, "rmi", "rm", 1), []string{"remove"}
 	cmd.AddCommand(list, remove, newExistsCmd(env), newImagePruneCmd(env), newDiffCmd(env), newHistoryCmd(env),
 		newInspectCmd(env), newLoadCmd(env), newPullCmd(env), NewPushCmd(env), newSaveCmd(env), newTagCmd(env),
 		newUntagCmd(env))
@@ -87,6 +87,9 @@ cooper prune removes.`,
 	f := cmd.Flags()
 	f.BoolVarP(&o.all, "all", "a", false, "remove all images that no container uses")
 	f.BoolP("force", "f", false, "ask nothing, which is always so")
+	f.StringArrayVar(&o.filters, "filter", nil, "remove only what fits KEY=VALUE, as cooper images has it")
+	command.Refuse(f, "the images of containers stay\nhint: cooper rm --all removes working containers first", "external")
+	command.Refuse(f, "cache mounts are no images\nhint: cooper prune --type=mounts", "build-cache")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }

@@ -20,10 +20,10 @@ import (
 
 // imagesOptions are the flags of images.
 type imagesOptions struct {
-	all, quiet, json, noTrunc, digests, noHeading bool
-	filters                                       []string
-	sort, format                                  string
-	store                                         build.StoreOptions
+	all, quiet, json, noTrunc, digests, history, noHeading bool
+	filters                                                []string
+	sort, format                                           string
+	store                                                  build.StoreOptions
 }
 
 func newImagesCmd(env command.Env) *cobra.Command {
@@ -39,11 +39,12 @@ cache needs, such as stages and images that a later build has taken the name fro
 --filter dangling=true; cooper df shows how much that is and cooper prune removes it.
 
 Filters: dangling=true|false, reference=PATTERN, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME|DURATION,
-id=PREFIX, digest=PREFIX, containers=true|false, manifest=true|false, readonly=true|false.
+id=PREFIX, digest=PREFIX, containers=true|false, intermediate=true|false, manifest=true|false, readonly=true|false, and
+the opposite of all but before and since as KEY!=VALUE.
 A --format is json or a Go template for each line, with headings and columns if it begins with the word table. Fields:
-.Repository .Tag .ID .Id .Digest .CreatedSince .CreatedAt .CreatedTime .Created .Size .VirtualSize .SharedSize
-.UniqueSize .Names .RepoTags .RepoDigests .Labels .History .Containers .Dangling .ReadOnly. .ID is short unless
---no-trunc is given, .Id isn't.`,
+.Repository .Tag .ID .Id .ParentId .Digest .CreatedSince .CreatedAt .CreatedTime .Created .Size .VirtualSize .SharedSize
+.UniqueSize .Names .RepoTags .RepoDigests .Labels .History .Containers .Dangling .IsDangling .ReadOnly .IsReadOnly. .ID
+is short unless --no-trunc is given, .Id isn't. If cooper is called docker, json is an object of these for each line.`,
 		Example: `  cooper images
   cooper images --filter label=org.example.team=web --sort size
   cooper images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
@@ -64,6 +65,8 @@ A --format is json or a Go template for each line, with headings and columns if 
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only IDs, each once")
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "show IDs in full")
 	f.BoolVar(&o.digests, "digests", false, "show digests of manifests")
+	f.BoolVar(&o.history, "history", false, "show all names that the images have had")
+	command.Refuse(f, "there is no tree of images\nhint: cooper manifest inspect shows the images of an index", "tree")
 	f.StringArrayVarP(&o.filters, "filter", "f", nil, "list only what fits KEY=VALUE")
 	f.BoolVarP(&o.noHeading, "noheading", "n", false, "no line with headings")
 	f.StringVar(&o.sort, "sort", "created", "by what to sort: "+strings.Join(catalog.SortKeys(), ", "))
@@ -87,6 +90,10 @@ type imageRow struct {
 	History                          string
 	Containers                       int
 	Dangling, ReadOnly               bool
+	// IsDangling and IsReadOnly are podman's other names of these.
+	IsDangling, IsReadOnly bool
+	// ParentID is empty: no record says which image another was built on.
+	ParentID string
 }
 
 // listOptions makes options of the flags; every error is a usage error.
@@ -110,19 +117,25 @@ func (o *imagesOptions) listOptions(args []string) (catalog.ListOptions, error) 
 	if o.quiet && o.format != "" {
 		return catalog.ListOptions{}, command.Usagef("--quiet and --format: give one of them\nhint: --format '{{.ID}}'")
 	}
-	return catalog.ListOptions{All: o.all, Cached: o.all || filters.Dangling(), Filters: filters}, nil
+	return catalog.ListOptions{All: o.all || filters.Intermediate(), Cached: o.all || filters.Dangling(),
+		Filters: filters}, nil
 }
 
 // layoutOf reads the format, or the flags that stand for one.
-func (o *imagesOptions) layoutOf() (command.Layout, error) {
-	format := o.format
+func (o *imagesOptions) layoutOf(env command.Env) (command.Layout, error) {
+	format := command.LineFormat(env, o.format)
 	switch {
 	case o.quiet:
 		format = "{{.ID}}"
-	case format == "" && o.digests:
-		format = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 	case format == "":
-		format = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+		columns := []string{"table {{.Repository}}", "{{.Tag}}", "{{.ID}}", "{{.CreatedSince}}", "{{.Size}}"}
+		if o.digests {
+			columns = slices.Insert(columns, 2, "{{.Digest}}")
+		}
+		if o.history {
+			columns = append(columns, "{{.History}}")
+		}
+		format = strings.Join(columns, `\t`)
 	}
 	return command.ReadLayout[imageRow](format)
 }
@@ -132,7 +145,7 @@ func runImages(ctx context.Context, env command.Env, o *imagesOptions, args []st
 	if err != nil {
 		return err
 	}
-	l, err := o.layoutOf()
+	l, err := o.layoutOf(env)
 	if err != nil {
 		return err
 	}
@@ -173,7 +186,7 @@ func (o *imagesOptions) rows(list []catalog.Image) (rows []imageRow) {
 			Names: command.PrintableAll(r.Names), RepoTags: command.PrintableAll(r.Names),
 			RepoDigests: command.PrintableAll(r.RepoDigests),
 			Labels:      r.Labels, History: command.Printable(strings.Join(r.History, ", ")), Containers: r.Containers,
-			Dangling: r.Dangling, ReadOnly: r.ReadOnly,
+			Dangling: r.Dangling, ReadOnly: r.ReadOnly, IsDangling: r.Dangling, IsReadOnly: r.ReadOnly,
 		})
 	}
 	return rows

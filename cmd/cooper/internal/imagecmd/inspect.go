@@ -35,8 +35,8 @@ name that both have is the container's.
 
 A --format is json or a Go template for each image. Fields: .Id .Digest .RepoTags .RepoDigests .Comment .Created .Config
 .Author .Architecture .Variant .Os .Size .GraphDriver .RootFS .Labels .Annotations .ManifestType .User .History
-.NamesHistory .Healthcheck. Of a working container: .FromImage .FromImageID .Container .ContainerID .MountPoint .OCIv1
-.Docker .ImageAnnotations .History and others.`,
+.NamesHistory .Healthcheck .DockerVersion .Descriptor. Of a working container: .FromImage .FromImageID .Container
+.ContainerID .MountPoint .OCIv1 .Docker .ImageAnnotations .History and others.`,
 		Example: `  cooper inspect app
   cooper inspect --format '{{.Config.Env}}' app
   cooper inspect --format '{{index .Config.Labels "org.example.team"}}' app
@@ -62,6 +62,7 @@ A --format is json or a Go template for each image. Fields: .Id .Digest .RepoTag
 	f.StringVarP(&o.kind, "type", "t", "all", "what to look for: image, container, or all")
 	f.StringVar(&o.platform, "platform", "", "which image of an index to show, OS/ARCH[/VARIANT] (default this machine's)")
 	f.BoolVarP(&o.size, "size", "s", false, "show sizes, which is always so")
+	command.Refuse(f, "no container is the latest\nhint: cooper containers lists working containers", "latest,l")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }

@@ -63,8 +63,9 @@ The ID of each image is printed on standard output, progress on standard error.`
 	f.StringArrayVar(&o.platform.List, "platform", nil,
 		"platforms to pull the image of, OS/ARCH[/VARIANT][,...] (default $DOCKER_DEFAULT_PLATFORM, or this machine's)")
 	o.platform.RegisterParts(f, "to pull the image of")
-	command.AcceptSwitches(f, "disable-content-trust", "remove-signatures")
-	command.Refuse(f, "encrypted images are not read: skopeo copy --decryption-key puts them into the store",
+	command.Accept(f, "policy.json says which images are trusted", "disable-content-trust")
+	command.Accept(f, "the store keeps no signatures", "remove-signatures")
+	command.Refuse(f, "encrypted images are not read\nhint: skopeo copy --decryption-key puts them into the store",
 		"decryption-key")
 	f.StringVar(&o.policy, "policy", string(build.PullAlways), "when to ask registries: always, missing, newer or never")
 	o.AddRetries(f, "to pull")

@@ -78,10 +78,11 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "push no signatures, which is always so")
 	f.BoolVarP(&o.uncompressed, "disable-compression", "D", false, "the same as --compression-format=uncompressed")
 	f.BoolVar(&o.remove, "rm", false, "remove the image from the store when it is pushed")
-	command.AcceptSwitches(f, "compress", "disable-content-trust")
-	command.Refuse(f, "cooper makes no signatures: skopeo copy makes them", "sign-by", "sign-by-sigstore",
+	command.Accept(f, "layers are compressed unless --disable-compression is given", "compress")
+	command.Accept(f, "policy.json says which images are trusted", "disable-content-trust")
+	command.Refuse(f, "cooper makes no signatures\nhint: skopeo copy makes them", "sign-by", "sign-by-sigstore",
 		"sign-by-sigstore-private-key", "sign-passphrase-file")
-	command.Refuse(f, "cooper doesn't encrypt images: skopeo copy does", "encryption-key", "encrypt-layer")
+	command.Refuse(f, "cooper doesn't encrypt images\nhint: skopeo copy does", "encryption-key", "encrypt-layer")
 	o.AddRetries(f, "to push")
 	o.Add(f)
 	command.AddStoreFlags(f, &o.store)

@@ -15,8 +15,9 @@ import (
 
 // rmiOptions are the flags of rmi.
 type rmiOptions struct {
-	all, prune, force, ignore bool
-	store                     build.StoreOptions
+	all, prune, force, ignore, noPrune bool
+	filters                            []string
+	store                              build.StoreOptions
 }
 
 func newRmiCmd(env command.Env) *cobra.Command {
@@ -52,18 +53,25 @@ holds for other builds; cooper prune removes the latter.`,
 	f.BoolVarP(&o.prune, "prune", "p", false, "remove the images without a name, but for those of cooper's cache")
 	f.BoolVarP(&o.all, "all", "a", false, "remove all images, but for those of cooper's cache")
 	f.BoolVarP(&o.ignore, "ignore", "i", false, "images that aren't there are no error")
+	f.BoolVar(&o.noPrune, "no-prune", false, "leave the images without a name that only these were built on")
+	command.Refuse(f, "an image for one platform of an index is removed from that\nhint: cooper manifest remove INDEX IMAGE",
+		"platform")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
 
 func runRmi(ctx context.Context, env command.Env, o *rmiOptions, args []string) error {
+	filters, err := catalog.ParseFilters(o.filters)
+	if err != nil {
+		return command.Usagef("--filter %w", err)
+	}
 	if err := command.Enter(ctx, env); err != nil {
 		return err
 	}
 	s := imagenames.Open(o.store)
-	return imagenames.Finish(s,
-		RemoveImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune,
-			Force: o.force, Ignore: o.ignore}), args...)
+	err = RemoveImages(ctx, env, s, catalog.RemoveRequest{Images: args, All: o.all, Dangling: o.prune, Filters: filters,
+		Force: o.force, Ignore: o.ignore, KeepParents: o.noPrune})
+	return imagenames.Finish(s, err, args...)
 }
 
 // RemoveImages removes images and prints what goes.

@@ -22,7 +22,7 @@ const hubKey = "docker.io"
 
 // loginOptions are the flags of login and logout.
 type loginOptions struct {
-	username                           string
+	username, password                 string
 	passwordStdin, getLogin, tlsVerify bool
 	all                                bool
 	certDir                            string
@@ -70,8 +70,11 @@ The password is asked for on the terminal, or read from standard input with --pa
 	f := cmd.Flags()
 	f.StringVarP(&o.username, "username", "u", "", "user name (default: it is asked for)")
 	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
-	f.BoolP("verbose", "v", false, "without effect")
-	f.Lookup("verbose").Hidden = true
+	f.StringVarP(&o.password, "password", "p", "", "others of this machine see it, which one line says")
+	f.Lookup("password").Hidden = true // a script may have it, and nobody shall learn it here
+	command.Accept(f, "the place of the credentials is always told", "verbose,v")
+	command.Refuse(f, "cooper reads no secrets of podman's\nhint: --password-stdin reads the password from standard input",
+		"secret")
 	f.BoolVar(&o.getLogin, "get-login", false, "print the user name that is kept for the registry")
 	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of the registry")
 	f.StringVar(&o.certDir, "cert-dir", "", "directory with certificates for registries")
@@ -147,6 +150,17 @@ func runLogin(ctx context.Context, env command.Env, o *loginOptions, args []stri
 
 // credentials reads the password, and asks for the user name if the flags don't have it.
 func (o *loginOptions) credentials(ctx context.Context, env command.Env, key string) (password string, err error) {
+	if o.password != "" {
+		if o.passwordStdin {
+			return "", command.Usagef("--password and --password-stdin: give the latter only")
+		}
+		if o.username == "" {
+			return "", command.Usagef("--password wants --username, too")
+		}
+		fmt.Fprintln(env.Errs(), "cooper: --password shows the password to all who see the machine's list of processes\n"+
+			"hint: --password-stdin reads it from standard input")
+		return command.CheckPassword(o.password)
+	}
 	if o.passwordStdin {
 		if o.username == "" {
 			return "", command.Usagef("--password-stdin wants --username, too: standard input has the password")
@@ -158,7 +172,8 @@ func (o *loginOptions) credentials(ctx context.Context, env command.Env, key str
 		return command.CheckPassword(strings.TrimRight(string(text), "\r\n"))
 	}
 	if !terminal.Is(env.Stdin) {
-		return "", command.Usagef("standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
+		return "", command.Usagef(
+			"standard input is no terminal to ask for a password on\nhint: --password-stdin reads it from there")
 	}
 	lines := bufio.NewReader(env.Stdin)
 	if o.username == "" {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/catalog"
@@ -91,6 +93,7 @@ printed.`,
 	f.BoolVar(&o.all, "all", false, "add all images of those that are indexes themselves")
 	f.StringArrayVar(&o.annotations, "annotation", nil, "annotation of the index, KEY=VALUE")
 	o.reach(cmd)
+	alias(f, "insecure", "tls-verify", false)
 	return cmd
 }
 
@@ -112,7 +115,11 @@ tells of them where that is another platform than their configs have. The ID of 
 		},
 		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
-	cmd.Flags().BoolVar(&o.all, "all", false, "add all images of those that are indexes themselves")
+	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "add all images of those that are indexes themselves")
+	command.Refuse(f, "a list has images only\nhint: oras attach pushes artifacts", "artifact", "artifact-annotation",
+		"artifact-config", "artifact-config-type", "artifact-exclude-titles", "artifact-layer-type", "artifact-subject",
+		"artifact-type")
 	o.describe(cmd)
 	o.reach(cmd)
 	return cmd
@@ -143,6 +150,7 @@ func newManifestAnnotateCmd(env command.Env) *cobra.Command {
 		ValidArgsFunction: imagenames.Complete(&o.store, 2),
 	}
 	cmd.Flags().BoolVar(&o.index, "index", false, "annotate the list itself")
+	command.Refuse(cmd.Flags(), "a list refers to no other\nhint: oras attach makes what refers to an image", "subject")
 	o.describe(cmd)
 	command.AddStoreFlags(cmd.Flags(), &o.store)
 	return cmd
@@ -214,6 +222,9 @@ manifest. Nothing is pulled.`,
 		ValidArgsFunction: imagenames.Complete(&o.store, 1),
 	}
 	o.reach(cmd)
+	alias(cmd.Flags(), "insecure", "tls-verify", false)
+	command.Refuse(cmd.Flags(), "the images of a list are not shown with it\nhint: cooper manifest inspect NAME@DIGEST "+
+		"shows the manifest of one in a registry", "verbose,v")
 	return cmd
 }
 
@@ -233,6 +244,7 @@ func inspectList(ctx context.Context, s *build.Session, name string) ([]byte, er
 
 func newManifestRmCmd(env command.Env) *cobra.Command {
 	var o manifestOptions
+	ignore := false
 	cmd := &cobra.Command{
 		Use:   "rm [flags] LIST...",
 		Short: "Remove manifest lists",
@@ -245,15 +257,17 @@ cooper rmi.`,
 			}
 			s := imagenames.Open(o.store)
 			for _, name := range args {
-				if _, err := manifestlist.Inspect(cmd.Context(), s, name); err != nil {
+				_, err := manifestlist.Inspect(cmd.Context(), s, name)
+				if err != nil && !(ignore && errors.Is(err, catalog.ErrNoImage)) {
 					return imagenames.Finish(s, err, args...)
 				}
 			}
-			return imagenames.Finish(s, imagecmd.RemoveImages(cmd.Context(), env, s, catalog.RemoveRequest{Images: args}),
-				args...)
+			err := imagecmd.RemoveImages(cmd.Context(), env, s, catalog.RemoveRequest{Images: args, Ignore: ignore})
+			return imagenames.Finish(s, err, args...)
 		},
 		ValidArgsFunction: imagenames.Complete(&o.store, 0),
 	}
+	cmd.Flags().BoolVarP(&ignore, "ignore", "i", false, "lists that aren't there are no error")
 	command.AddStoreFlags(cmd.Flags(), &o.store)
 	return cmd
 }
@@ -267,8 +281,24 @@ one the list goes where its name says. All images of the list are pushed.`
 	cmd.Example = "  cooper manifest push app:1 registry.example.com/team/app:1"
 	f := cmd.Flags()
 	f.Bool("all", true, "push all images of the list, which is always so")
+	alias(f, "purge,p", "rm", true)
+	alias(f, "insecure", "tls-verify", false)
+	command.Refuse(f, "the images of a list are pushed as they are\nhint: cooper push --platform P --compression-format F "+
+		"pushes one of another compression, and cooper manifest add takes it", "add-compression")
 	f.Lookup("rm").Usage = "remove the list from the store when it is pushed"
 	return cmd
+}
+
+// alias adds docker's name for another flag, which has the value same if the alias is given.
+func alias(f *pflag.FlagSet, name, of string, same bool) {
+	long, short, _ := strings.Cut(name, ",")
+	f.BoolFuncP(long, short, fmt.Sprintf("the same as --%s=%t", of, same), func(text string) error {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return errors.New("must be true or false")
+		}
+		return f.Set(of, strconv.FormatBool(on == same))
+	})
 }
 
 // describe adds the flags for what a list tells of an image.

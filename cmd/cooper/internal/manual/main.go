@@ -9,12 +9,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cpuguy83/go-md2man/v2/md2man"
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/cli"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/dialect"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
 )
@@ -74,7 +78,26 @@ func writeFlags(file string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte(dialect.Page(build.Flags())), 0o644)
+	return os.WriteFile(file, []byte(dialect.Page(build.Flags(), verbFlags(cli.Tree()))), 0o644)
+}
+
+// verbFlags are the flags outside of the help of the verbs that flags.md has a table of.
+func verbFlags(root *cobra.Command) (all []dialect.VerbFlag) {
+	for _, name := range []string{"images", "rmi", "image prune", "tag", "untag", "inspect", "history", "diff", "pull",
+		"push", "login", "logout", "save", "load", "run", "manifest create", "manifest add", "manifest annotate",
+		"manifest inspect", "manifest push", "manifest remove", "manifest rm", "manifest exists"} {
+		cmd, _, err := root.Find(strings.Fields(name))
+		if err != nil {
+			continue // a test of cli finds each
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Hidden {
+				all = append(all, dialect.VerbFlag{Verb: name, Name: f.Name, Short: f.Shorthand,
+					Refused: command.Refusal(f) != "", Vain: command.IsVain(f), Text: f.Usage})
+			}
+		})
+	}
+	return all
 }
 
 // writeConfiguration writes the page about the files with settings.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -89,19 +88,6 @@ if there is no such program, and 125 if it was not started for another reason.`,
 	return cmd
 }
 
-// runFlagError explains flags that only a container manager has.
-func runFlagError(cmd *cobra.Command, err error) error {
-	unknown := new(pflag.NotExistError)
-	if errors.As(err, &unknown) {
-		name := unknown.GetSpecifiedName()
-		if slices.Contains([]string{"d", "p", "P", "detach", "name", "publish", "publish-all", "restart", "pod", "replace"},
-			name) {
-			return command.Usagef("%w: cooper is no container manager\nhint: podman run has it, on the same store", err)
-		}
-	}
-	return cmd.Parent().FlagErrorFunc()(cmd, err)
-}
-
 func (o *runOptions) register(f *pflag.FlagSet) {
 	f.BoolVarP(&o.interactive, "interactive", "i", false,
 		"hand on standard input to the command, which has none otherwise")
@@ -124,6 +110,10 @@ func (o *runOptions) register(f *pflag.FlagSet) {
 		"network of the command: private (one of its own with a way out), none, ns:PATH, host, or default, which is private "+
 			"unless cooper.toml says otherwise")
 	o.sandbox.RegisterSandbox(f, "the command")
+	f.Bool("help", false, "help for run")
+	command.Accept(f, "policy.json says which images are trusted", "disable-content-trust")
+	command.Accept(f, "signals are handed on to the command", "sig-proxy")
+	command.Refuse(f, "the platform is given as a whole\nhint: --platform OS/ARCH[/VARIANT]", "os", "arch", "variant")
 	o.userns.RegisterFor(f, "the command")
 	o.registries.AddRetries(f, "to pull")
 	o.registries.Add(f)

@@ -21,9 +21,10 @@ type Shared struct {
 
 // register adds the flags, which are about whose commands.
 func (s *Shared) register(f *pflag.FlagSet, whose string) {
-	f.StringVar(&s.Hostname, "hostname", "", "host name that "+whose+" see (default cooper)")
-	if whose == "the command" {
-		f.Lookup("hostname").Usage = "host name that the command sees (default cooper)"
+	if whose == "the command" { // docker run and podman run have a short name for it, which is help's with all others
+		f.StringVarP(&s.Hostname, "hostname", "h", "", "host name that the command sees (default cooper)")
+	} else {
+		f.StringVar(&s.Hostname, "hostname", "", "host name that "+whose+" see (default cooper)")
 	}
 	f.BoolVar(&s.noHosts, "no-hosts", false, "leave "+whose+" the image's /etc/hosts")
 	f.BoolVar(&s.noHostname, "no-hostname", false, "leave "+whose+" the image's /etc/hostname, as it always is")
