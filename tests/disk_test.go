@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -203,21 +202,21 @@ func TestPruneBesideBuilds(t *testing.T) {
 		s.busybox(t, "base")
 		s.write(t, "ctx/file", "file\n")
 		s.write(t, "ctx/Containerfile", stressFile)
-		var building atomic.Bool
-		building.Store(true)
+		// Each build has two prunes beside it: prunes without an end would keep a processor from the builds.
+		turns := make(chan struct{}, 2*stressBuilds)
 		var pruners, builders sync.WaitGroup
 		for n := range 2 {
-			pruners.Go(func() { s.pruneAtRandom(t, &building, n == 1) })
+			pruners.Go(func() { s.pruneAtRandom(t, turns, n == 1) })
 		}
 		for n := range 3 {
 			builders.Go(func() {
 				for round := range 4 {
-					s.stressBuild(t, n, round)
+					s.stressBuild(t, turns, n, round)
 				}
 			})
 		}
 		builders.Wait()
-		building.Store(false)
+		close(turns)
 		pruners.Wait()
 		s.prune(t, "--all")
 		s.checkNoLeftovers(t)
@@ -277,8 +276,12 @@ func TestKilledPruneLeavesTheStoreWhole(t *testing.T) {
 	})
 }
 
+// stressBuilds are all that three builders do in four rounds, each twice.
+const stressBuilds = 3 * 4 * 2
+
 // stressBuild makes one image, sometimes with another ID map, sometimes under a limit, and sometimes without a name.
-func (s *site) stressBuild(t *testing.T, n, round int) {
+// Each build gives the pruners turns.
+func (s *site) stressBuild(t *testing.T, turns chan<- struct{}, n, round int) {
 	args := []string{"build", "--progress=plain", "--build-arg", fmt.Sprintf("V=%d", 1+(n+round)%4)}
 	switch round % 4 {
 	case 1:
@@ -289,17 +292,21 @@ func (s *site) stressBuild(t *testing.T, n, round int) {
 		args = append(args, "--no-cache")
 	}
 	for _, names := range [][]string{{"-t", fmt.Sprint("stress", n)}, nil} {
+		turns <- struct{}{}
+		turns <- struct{}{}
 		if r := runCommand(t, s.command(suite.cooper, append(append(args, names...), "ctx")...)); r.Code != 0 {
 			t.Errorf("build %d, round %d: %q: status %d\n%s", n, round, args, r.Code, tail(r.Stderr))
 		}
 	}
 }
 
-// pruneAtRandom prunes while there are builds; kill ends prunes before they are done.
-func (s *site) pruneAtRandom(t *testing.T, building *atomic.Bool, kill bool) {
-	for n := 0; building.Load(); n++ {
+// pruneAtRandom prunes once a turn; kill ends prunes before they are done.
+func (s *site) pruneAtRandom(t *testing.T, turns <-chan struct{}, kill bool) {
+	n := 0
+	for range turns {
 		args := [][]string{{"--all"}, nil, {"--type=layers"}, {"--max-used-space=500kB", "--all"}, {"--type=shifted,mounts"},
 			{"--type=records", "--all"}}[n%6]
+		n++
 		cmd := s.command(suite.cooper, append([]string{"prune", "--force"}, args...)...)
 		var out strings.Builder
 		cmd.Stdout, cmd.Stderr = &out, &out

@@ -33,6 +33,17 @@ func driverCases(t *testing.T) []driverCase {
 	}
 }
 
+// driversOf are the drivers that a user's test goes through where another test has each of them for each user: beside
+// the ordinary user root has overlay alone, for with another driver its builds do what the ordinary user's do.
+func driversOf(t *testing.T, m mode) []driverCase {
+	t.Helper()
+	all := driverCases(t)
+	if m.root() && len(suite.modes) > 1 {
+		return all[:1]
+	}
+	return all
+}
+
 // newDriverSite makes a site whose storage.conf names the driver.
 func newDriverSite(t *testing.T, m mode, d driverCase) *site {
 	t.Helper()

@@ -13,10 +13,7 @@ const oddName = "a:b,c\\d e\n\xff\"'=%s$HOME"
 // user in directories with such a name, for every way to keep layers and run steps; real root has those of overlay.
 func TestPathsMayHaveAnyCharacters(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		for _, d := range driverCases(t) {
-			if m.root() && d.name != "overlay" {
-				continue
-			}
+		for _, d := range driversOf(t, m) {
 			s := newSite(t, m)
 			s.env = append(s.env, "TMPDIR="+s.path(oddName+"/tmp"))
 			if !m.root() {

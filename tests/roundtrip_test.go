@@ -216,7 +216,7 @@ func (s *site) readRecords(t *testing.T, kind string, into any) {
 func TestImagesOfEveryKindComeBack(t *testing.T) {
 	deep := "FROM base\n" + strings.Repeat("RUN echo x >>/x\n", 125)
 	eachMode(t, func(t *testing.T, m mode) {
-		for _, d := range driverCases(t) {
+		for _, d := range driversOf(t, m) {
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
 				s := newDriverSite(t, m, d)

@@ -38,8 +38,8 @@ const (
 	soakBuilders = 4
 	// soakBuilds is how many images each builder makes at least.
 	soakBuilds = 2
-	soakFiles  = 1000
-	soakShared = 200
+	soakFiles  = 300
+	soakShared = 100
 )
 
 // soakfile makes files whose content names the build. Builds of one epoch have a stage in common.

@@ -117,6 +117,11 @@ func TestImageIsTheSameInEveryUserNamespace(t *testing.T) {
 	var images sameImage
 	eachMode(t, func(t *testing.T, m mode) {
 		for _, d := range driverCases(t) {
+			// Each has its overlays mounted by the kernel and its files copied; a mount program knows of no owner but its own,
+			// which is what the ordinary user's steps are about.
+			if d.program != "" && m.root() && len(suite.modes) > 1 {
+				continue
+			}
 			t.Run(d.name, func(t *testing.T) {
 				t.Parallel()
 				s := newDriverSite(t, m, d)
@@ -169,7 +174,7 @@ RUN --mount=type=bind,from=s,target=/s --mount=type=bind,target=/c --mount=type=
 
 func TestMountsInEveryUserNamespace(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
-		for _, d := range driverCases(t) {
+		for _, d := range driversOf(t, m) {
 			s := newDriverSite(t, m, d)
 			s.busybox(t, "base")
 			s.write(t, "ctx/Containerfile", mountsFile)
@@ -261,7 +266,7 @@ func TestUserNamespacesThatCannotBe(t *testing.T) {
 		if m.root() {
 			first = 100001
 		}
-		for _, d := range driverCases(t) {
+		for _, d := range driversOf(t, m) {
 			s := newDriverSite(t, m, d)
 			s.busybox(t, "base")
 			s.write(t, "owned/Containerfile", "FROM base\nRUN echo >/far && chown 2000:2000 /far\n")

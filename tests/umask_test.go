@@ -100,11 +100,7 @@ func TestUmaskOfTheCallerIsInNoImage(t *testing.T) {
 			}
 			build(second)
 			build("--runtime=runc")
-			drivers := driverCases(t)[1:]
-			if m.root() {
-				drivers = nil // with another driver, root's builds go through what the ordinary user's do
-			}
-			for _, d := range drivers {
+			for _, d := range driversOf(t, m)[1:] {
 				build(append(d.args, "--root", s.path(d.name), "--runroot", s.path("run/"+d.name))...)
 			}
 			s.checkNoLeftovers(t)
