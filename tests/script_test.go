@@ -31,7 +31,36 @@ func scriptsOnDisk() []string {
 	return []string{"basics", "cache", "copy", "copylink", "disk", "files", "mounts", "stages", "userns"}
 }
 
-// TestScripts runs every script as every user.
+// scriptsOfRoot and scriptsOfTheUser are about what Dockerfiles and flags say, what is fetched and what is answered,
+// which whoever builds has no part in: files, owners, mounts and steps have other scripts, which both users run. Where
+// both are there each of these has one of them.
+func scriptsOfRoot() []string {
+	return []string{"addurl", "bake", "buildx", "config", "contextignore", "contextstdin", "dates", "dialects",
+		"environment", "exit", "kaniko", "language", "outputflags", "why"}
+}
+
+func scriptsOfTheUser() []string {
+	return []string{"cachelarge", "contextgit", "contextlayout", "contextnamed", "multiplatform", "runssh", "scripts",
+		"workingbuildah"}
+}
+
+// scriptsFor leaves out of the paths those of the other user.
+func scriptsFor(m mode, paths []string) []string {
+	others := scriptsOfRoot()
+	switch {
+	case len(suite.modes) == 1:
+		return paths
+	case m.root():
+		others = scriptsOfTheUser()
+	}
+	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		return slices.Contains(others, scriptName(path))
+	})
+}
+
+func scriptName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".txtar") }
+
+// TestScripts runs every script, as every user where it is about what users differ in.
 func TestScripts(t *testing.T) {
 	all, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil {
@@ -39,7 +68,7 @@ func TestScripts(t *testing.T) {
 	}
 	var disk, memory []string
 	for _, path := range all {
-		if slices.Contains(scriptsOnDisk(), strings.TrimSuffix(filepath.Base(path), ".txtar")) {
+		if slices.Contains(scriptsOnDisk(), scriptName(path)) {
 			disk = append(disk, path)
 		} else {
 			memory = append(memory, path)
@@ -48,8 +77,13 @@ func TestScripts(t *testing.T) {
 	if len(disk) != len(scriptsOnDisk()) {
 		t.Errorf("the scripts on disk are %q, of %q", disk, scriptsOnDisk())
 	}
+	for _, name := range slices.Concat(scriptsOfRoot(), scriptsOfTheUser()) {
+		if !slices.ContainsFunc(memory, func(path string) bool { return scriptName(path) == name }) {
+			t.Errorf("there is no script %s in memory", name)
+		}
+	}
 	eachMode(t, func(t *testing.T, m mode) {
-		runScripts(t, m, suite.dir, memory)
+		runScripts(t, m, suite.dir, scriptsFor(m, memory))
 		runScripts(t, m, suite.disk, disk)
 	})
 }
