@@ -25,7 +25,8 @@ RUN --mount=type=secret,id=file --mount=type=secret,id=variable,env=V test -z "$
 `
 
 // TestNoSecretIsLeftAnywhere builds with secrets of every kind, natively and with an OCI runtime, with and without
-// success, and looks for them in all that is printed and written: layers, records, caches, bundles, metadata, logs.
+// success, on a terminal too, and looks for them in all that is printed and written: layers, records, caches, a
+// registry's files, bundles, metadata, logs.
 func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
@@ -65,13 +66,18 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 		build(1, "--progress=json", "--build-arg", "FAIL=1")
 		build(1, "--progress=plain", "--build-arg", "FAIL=1", "--runtime=crun")
 		build(1, "--progress=plain", "-f", s.path("ctx/away"))
+		address, stop := s.startRegistry(t)
+		build(0, "--tls-verify=false", "-o", "type=registry,name="+address+"/app:1,compression=uncompressed",
+			"--cache-to", "type=registry,ref="+address+"/cache:1")
+		stop()
+		printed += s.onTerminal(t, append(append(flags, "--progress=tty"), "ctx")...)
 		for kind, text := range c {
 			for _, form := range []string{text, base64.StdEncoding.EncodeToString([]byte(text)),
 				base64.StdEncoding.EncodeToString([]byte("ann:" + text))} {
 				if strings.Contains(printed, form) {
 					t.Errorf("%s: printed", kind)
 				}
-				cmd := s.command("grep", "-raFl", form, s.path("out"), s.path("home"), s.store())
+				cmd := s.command("grep", "-raFl", form, s.path("out"), s.path("home"), s.path("registry"), s.store())
 				if out, err := cmd.Output(); len(out) > 0 {
 					t.Errorf("%s: in %s (%v)", kind, out, err)
 				}

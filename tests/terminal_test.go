@@ -93,12 +93,12 @@ func TestMessagesDoNothingToATerminal(t *testing.T) {
 	})
 }
 
-// onTerminal runs cooper with standard output on a terminal, whatever its status, and gives what the terminal gets.
+// onTerminal runs cooper with its outputs on a terminal, whatever its status, and gives what the terminal gets.
 func (s *site) onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
 	master, slave := openTerminal(t)
 	cmd := s.command(suite.cooper, args...)
-	cmd.Stdout = slave
+	cmd.Stdout, cmd.Stderr = slave, slave
 	err := cmd.Start()
 	if err = errors.Join(err, slave.Close()); err != nil {
 		t.Fatal(err)
