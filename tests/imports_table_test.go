@@ -42,7 +42,8 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "cmd/cooper/internal/manual", job: "writes the man pages and the reference of the command line",
-			mayImport: "cmd/cooper/internal/cli cmd/cooper/internal/dialect cmd/cooper/internal/settings",
+			mayImport: "cmd/cooper/internal/cli cmd/cooper/internal/command cmd/cooper/internal/dialect " +
+				"cmd/cooper/internal/settings",
 		},
 		{
 			pkg: "cmd/cooper/internal/command",

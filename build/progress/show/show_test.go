@@ -180,11 +180,12 @@ func TestMemoryIsBoundedByAnyOutput(t *testing.T) {
 			r.Emit(progress.StepStarted{ID: 1})
 			w := progress.Writer(r, 1)
 			piece := bytes.Repeat([]byte("x"), 1<<20)
-			for range 64 {
+			for range 16 {
 				_, _ = w.Write(piece)
 			}
-			for range 100000 {
-				_, _ = w.Write([]byte("line of output, of no interest at all\n"))
+			line := append(bytes.Repeat([]byte("of no interest "), 30), '\n')
+			for range 40000 {
+				_, _ = w.Write(line)
 			}
 			var after runtime.MemStats
 			runtime.GC()

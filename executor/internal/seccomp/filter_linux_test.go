@@ -197,21 +197,23 @@ func TestStepsWithoutAFilterAreKeptFromKeys(t *testing.T) {
 
 // TestRuntimesDecideAsTheKernelDoes applies the rules that runtimes get as their library does.
 func TestRuntimesDecideAsTheKernelDoes(t *testing.T) {
+	own := machine()[0]
 	for _, caps := range [][]string{usual(), append(usual(), "CAP_SYS_ADMIN")} {
 		f := defaultFilter(t, caps...)
 		ahead, err := f.Ahead()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, nr := range machine()[0].calls {
+		rules, program := f.Runtime(), f.Program()
+		for name, nr := range own.calls {
 			for _, args := range [][2]uint64{
 				{}, {unix.CLONE_NEWUSER}, {unix.AF_VSOCK}, {1<<32 | unix.AF_VSOCK}, {unix.AF_INET}, {0, unix.TIOCSTI},
 				{0, 1<<32 | unix.TIOCSTI}, {0, tioclinux}, {0, 0x5413}, {0, ^uint64(0)},
 			} {
-				want := evaluate(t, f.Program(), machine()[0].arch, nr, args[0], args[1])
-				got := evaluate(t, ahead, machine()[0].arch, nr, args[0], args[1])
+				want := evaluate(t, program, own.arch, nr, args[0], args[1])
+				got := evaluate(t, ahead, own.arch, nr, args[0], args[1])
 				if got == allowed {
-					got = library(t, f.Runtime(), name, args)
+					got = library(t, rules, name, args)
 				}
 				if got != want {
 					t.Errorf("%s %x: %#x, the kernel's program says %#x", name, args, got, want)
