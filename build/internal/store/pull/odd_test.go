@@ -3,6 +3,7 @@ package pull_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,12 +12,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/cooperbuild/cooper/build/internal/store"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/internal/library"
 	"github.com/cooperbuild/cooper/build/internal/store/storetest"
 )
 
@@ -99,6 +103,8 @@ func shown(t *testing.T, s *depot.Depot, id string) []string {
 
 // TestOddLayersAreUnpackedAsTheirMembersSay copies images whose top layer the storage library refuses on overlay.
 func TestOddLayersAreUnpackedAsTheirMembersSay(t *testing.T) {
+	umask := unix.Umask(0) // as in cooper, which gives each file its mode itself
+	t.Cleanup(func() { unix.Umask(umask) })
 	below := oddTar("d low", "f low/file lower", "d low/dir", "f low/dir/x x", "s lowlink low")
 	untouched := []string{"low 755", "low/dir 755", "low/dir/x x", "low/file lower", "lowlink low"}
 	for _, c := range []struct {
@@ -132,6 +138,8 @@ func TestOddLayersAreUnpackedAsTheirMembersSay(t *testing.T) {
 			[]string{"low/dir 711", "low/dir/y y"}, []string{"low/dir 755", "low/dir/x x"}, false},
 		{"whiteout before a file below", []member{"f low/.wh.dir", "f low/dir/y y"}, []string{"low/dir/y y"},
 			[]string{"low/dir/x x"}, false},
+		{"directories that no member is", []member{"f a/b/c one", "f a/b/c two", "f low/more/d d"},
+			[]string{"a 755", "a/b 755", "a/b/c two", "low/more 755", "low/more/d d"}, nil, true},
 		{"root twice", []member{"d:711 ./", "d:755 ./", "f a a"}, []string{"a a"}, nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -168,6 +176,44 @@ func TestOddLayersAreUnpackedAsTheirMembersSay(t *testing.T) {
 				checkArchive(t, s, img.Layers[2], odd)
 			}
 		})
+	}
+}
+
+// TestAnOddLayersRootHasTheLastMembersAttributes, of which the storage library would drop all.
+func TestAnOddLayersRootHasTheLastMembersAttributes(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i, uid := range []int{1, 3} {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o2711, Uid: uid, Gid: uid + 1,
+			ModTime: time.Unix(int64(i+1000), 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, src := storetest.Open(t, store.Options{Driver: "overlay"}), newOrigin()
+	img, err := s.Pull.Copy(t.Context(), src, src.image(layerBlob{b.Bytes(), zipped(b.Bytes())}),
+		copyOptions("example.test/app:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs, err := library.Of(s.Store.Parts().Library).Directories(img.Layers[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"pulled", "mounted"} {
+		var st unix.Stat_t
+		if err := unix.Stat(dirs.Upper, &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Uid != 3 || st.Gid != 4 || st.Mode&0o7777 != 0o2711 || st.Mtim.Sec != 1001 {
+			t.Errorf("%s: the root is of %d:%d, %o, %d", when, st.Uid, st.Gid, st.Mode&0o7777, st.Mtim.Sec)
+		}
+		_, unmount, err := s.Store.MountLayer(img.Layers[0].ID) // the driver gives the directory to root for that
+		if err := errors.Join(err, unmount()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/vbatts/tar-split/tar/asm"
@@ -34,6 +35,8 @@ type oddLayer struct {
 	file    *os.File           // the archive that it came in, perhaps compressed
 	members map[int]*oddMember // what becomes of each member, by its number; set by plan
 	opaque  []string           // paths of the opaque directories; set by plan
+	implied []string           // paths of the directories that no member is, each after those above it; set by plan
+	root    *tar.Header        // the root directory's; nil: no member is that; set by write
 	// data are the numbers of the members that have data, in order.
 	data []int
 }
@@ -114,7 +117,7 @@ func (o *oddLayer) plan(ctx context.Context) error {
 		}
 		return tree.add(h)
 	})
-	o.members, o.opaque = tree.result()
+	o.members, o.opaque, o.implied = tree.result()
 	return err
 }
 
@@ -145,18 +148,14 @@ func (o *oddLayer) unpack(ctx context.Context, out *drivers.DriverWithDifferOutp
 		return err
 	}
 
-	for _, m := range o.members {
-		if m.kind == oddDir && m.names[0] == "/" {
-			info, err := os.Lstat(out.Target)
-			if err != nil {
-				return err
-			}
-			mode := info.Mode()
-			out.RootDirMode = &mode
-		}
+	if o.root == nil {
+		return nil
 	}
-
-	return nil
+	// The owner comes first, for it takes setuid and setgid away. The library leaves out what a member says of the root.
+	mode := o.root.FileInfo().Mode()
+	out.RootDirMode = &mode
+	return errors.Join(os.Lchown(out.Target, o.root.Uid, o.root.Gid), os.Chmod(out.Target, mode),
+		os.Chtimes(out.Target, time.Time{}, o.root.ModTime))
 }
 
 // write writes the other archive.
@@ -167,6 +166,12 @@ func (o *oddLayer) write(ctx context.Context, w io.Writer) error {
 	}
 	defer func() { _ = release() }() // it was only read
 	to := tar.NewWriter(w)
+	for _, dir := range o.implied { // the library would make them for everybody to write in
+		h := &tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(dir, "/") + "/", Mode: 0o755, ModTime: time.Now()}
+		if err := to.WriteHeader(h); err != nil {
+			return err
+		}
+	}
 	err = o.read(ctx, func(n int, h *tar.Header, r io.Reader) error {
 		m := o.members[n]
 		if m == nil {
@@ -179,6 +184,10 @@ func (o *oddLayer) write(ctx context.Context, w io.Writer) error {
 			}
 			defer func() { _ = file.close() }() // it was only read
 			h, r = file.header, file.content
+		}
+		if m.kind == oddDir && m.names[0] == "/" {
+			o.root = h
+			return nil
 		}
 		return m.write(to, h, r)
 	})
@@ -203,9 +212,6 @@ func (m *oddMember) write(to *tar.Writer, h *tar.Header, data io.Reader) error {
 	switch m.kind {
 	case oddDir:
 		h.Name += "/"
-		if m.names[0] == "/" {
-			h.Name = "./"
-		}
 	case oddWhiteout:
 		dir, base := path.Split(h.Name)
 		h.Name, h.Typeflag, h.Size = dir+unpack.WhiteoutPrefix+base, tar.TypeReg, 0

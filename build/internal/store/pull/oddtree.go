@@ -193,14 +193,17 @@ const (
 	oddContent
 )
 
-// result tells what becomes of each member, by its number, and gives the paths of the opaque directories, sorted.
-func (t *oddTree) result() (members map[int]*oddMember, opaque []string) {
+// result tells what becomes of each member, by its number, and gives the paths of the opaque directories and those of
+// directories that are no members, each below those that it is in.
+func (t *oddTree) result() (members map[int]*oddMember, opaque, implied []string) {
 	members = map[int]*oddMember{}
 	t.root.walk("/", func(name string, n *oddNode) {
 		if n.opaque {
 			opaque = append(opaque, name)
 		}
 		switch {
+		case n.children != nil && n.member < 0 && n != t.root:
+			implied = append(implied, name)
 		case n.file != nil:
 			n.file.names = append(n.file.names, name)
 		case n.member >= 0 && n.children != nil:
@@ -214,7 +217,7 @@ func (t *oddTree) result() (members map[int]*oddMember, opaque []string) {
 			members[f.member] = &oddMember{kind: oddContent, names: f.names, below: f.below}
 		}
 	}
-	return members, opaque
+	return members, opaque, implied
 }
 
 func (n *oddNode) walk(name string, visit func(string, *oddNode)) {

@@ -12,7 +12,7 @@ import (
 
 // told describes what becomes of a tree's members, by their numbers.
 func told(t *oddTree) (all []string) {
-	members, opaque := t.result()
+	members, opaque, implied := t.result()
 	for i := range t.next {
 		m := members[i]
 		if m == nil || m.kind == oddDropped {
@@ -27,6 +27,9 @@ func told(t *oddTree) (all []string) {
 	}
 	for _, dir := range opaque {
 		all = append(all, "opaque "+dir)
+	}
+	for _, dir := range implied {
+		all = append(all, "implied "+dir)
 	}
 	return all
 }
@@ -67,9 +70,10 @@ func TestTheLastMemberOfAPathCounts(t *testing.T) {
 		"a whiteout and a file":      {[]string{".wh.a", "a"}, []string{"1 file /a"}},
 		"a whiteout and a directory": {[]string{".wh.d", "d/", "d/x"},
 			[]string{"1 dir /d", "2 file /d/x", "opaque /d"}},
-		"a whiteout and an implied one": {[]string{".wh.d", "d/e/x"}, []string{"1 file /d/e/x", "opaque /d"}},
+		"a whiteout and an implied one": {[]string{".wh.d", "d/e/x"}, []string{"1 file /d/e/x", "opaque /d",
+			"implied /d", "implied /d/e"}},
 		"whiteouts in an opaque directory": {[]string{"d/.wh.a", "d/.wh..wh..opq", "d/x"},
-			[]string{"2 file /d/x", "opaque /d"}},
+			[]string{"2 file /d/x", "opaque /d", "implied /d"}},
 		"an opaque root": {[]string{".wh..wh..opq", "a"}, []string{"1 file /a", "opaque /"}},
 		"marks of aufs":  {[]string{".wh..wh.plnk", ".wh..wh.aufs/x", "a"}, []string{"2 file /a"}},
 	} {
@@ -152,8 +156,10 @@ func TestHiddenNamesComeBackWithTheirOwnFiles(t *testing.T) {
 			[]string{"3 dir /d", "4 file /d/y", "opaque /d"}},
 		"a file, its whiteout, another": {[]string{"a", ".wh.a", "a"}, []string{"2 file /a"}},
 		"a link to what was hidden":     {[]string{"a", "b=a", ".wh.a"}, []string{"0 file /b", "2 whiteout /a"}},
-		"whiteouts on the way":          {[]string{".wh.a", "a/b/c", "a/.wh.b"}, []string{"2 whiteout /a/b", "opaque /a"}},
-		"opaque, and then its files":    {[]string{"d/.wh..wh..opq", "d/.wh.x", "d/x"}, []string{"2 file /d/x", "opaque /d"}},
+		"whiteouts on the way": {[]string{".wh.a", "a/b/c", "a/.wh.b"}, []string{"2 whiteout /a/b", "opaque /a",
+			"implied /a"}},
+		"opaque, and then its files": {[]string{"d/.wh..wh..opq", "d/.wh.x", "d/x"}, []string{"2 file /d/x", "opaque /d",
+			"implied /d"}},
 	} {
 		tree, err := treeOf(c.members...)
 		if err != nil {
