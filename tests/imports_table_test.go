@@ -237,8 +237,8 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/export", job: "OCI layouts and archives, directories",
-			mayImport: "build/outfile imagebuilder imagebuilder/annotation imagebuilder/reference internal/flock " +
-				"internal/guard internal/terminal",
+			mayImport: "build/export/internal/estargz build/outfile imagebuilder imagebuilder/annotation " +
+				"imagebuilder/reference internal/flock internal/guard internal/terminal",
 		},
 		{
 			pkg:       "build/outfile",
@@ -359,6 +359,10 @@ func commandRows() []importRule {
 			pkg:       "network/internal/gateway",
 			job:       "connections of steps made outside: a TCP/IP stack and what answers it",
 			mayImport: "internal/guard network/internal/link network/policy",
+		},
+		{
+			pkg: "build/export/internal/estargz",
+			job: "layers as eStargz: gzip with a table of the files, whose archive is another one for it",
 		},
 	}
 }

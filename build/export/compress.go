@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -31,6 +32,9 @@ const (
 	zstdWindow = 1 << 20
 	zstdBlock  = 4 * zstdWindow
 	copyBuffer = 256 << 10
+	// gzipLevel and zstdLevel are what they compress with if no level is said.
+	gzipLevel = 6
+	zstdLevel = 3
 )
 
 // Codec says how layers are compressed.
@@ -43,7 +47,7 @@ type Codec struct {
 // MediaType gives the media type of a layer in OCI's format.
 func (c Codec) MediaType() string {
 	switch c.Kind {
-	case Gzip:
+	case Gzip, EStargz:
 		return ocispec.MediaTypeImageLayerGzip
 	case Zstd, ZstdChunked:
 		return ocispec.MediaTypeImageLayerZstd
@@ -56,7 +60,8 @@ const tableDigest = "io.github.containers.zstd-chunked.manifest-checksum"
 
 // Makes tells whether a blob is compressed as the codec does it, at whatever level.
 func (c Codec) Makes(d ocispec.Descriptor) bool {
-	return d.MediaType == c.MediaType() && (c.Kind != ZstdChunked || d.Annotations[tableDigest] != "")
+	return d.MediaType == c.MediaType() && (c.Kind != ZstdChunked || d.Annotations[tableDigest] != "") &&
+		(c.Kind != EStargz || d.Annotations[stargzTable] != "")
 }
 
 // Threads gives the number n of threads that compress a layer of size bytes, and the number of all threads: a large
@@ -79,12 +84,10 @@ func (c Codec) Threads(size int64) (n, all int) {
 // annotations of the blob.
 func (c Codec) writer(dst io.Writer, notes map[string]string, threads int) (io.WriteCloser, error) {
 	switch c.Kind {
+	case EStargz:
+		return newStargz(dst, notes, cmp.Or(c.Level, gzipLevel)), nil
 	case Gzip:
-		level := c.Level
-		if level == 0 {
-			level = 6
-		}
-		z, err := pgzip.NewWriterLevel(dst, level)
+		z, err := pgzip.NewWriterLevel(dst, cmp.Or(c.Level, gzipLevel))
 		if err != nil {
 			return nil, err
 		}
@@ -92,21 +95,14 @@ func (c Codec) writer(dst io.Writer, notes map[string]string, threads int) (io.W
 		z.ModTime = time.Unix(0, 0)
 		return z, z.SetConcurrency(gzipBlock, gzipAhead*threads)
 	case Zstd:
-		level := c.Level
-		if level == 0 {
-			level = 3
-		}
 		// With one thread the library compresses in another way, and to other bytes.
 		return zstd.NewWriter(dst,
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithWindowSize(zstdWindow),
+			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(cmp.Or(c.Level, zstdLevel))), zstd.WithWindowSize(zstdWindow),
 			zstd.WithConcurrentBlocks(true), zstd.WithEncoderConcurrency(max(threads, 2)),
 			zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
 	}
 	if c.Kind == ZstdChunked {
-		level := c.Level
-		if level == 0 {
-			level = 3
-		}
+		level := cmp.Or(c.Level, zstdLevel)
 		to := &breakable{Writer: dst}
 		w, err := compressor.ZstdCompressor(to, notes, &level)
 		return chunked{w, to}, err

@@ -82,6 +82,8 @@ func (s Spec) checkPush() error {
 		switch {
 		case s.Compression == Zstd || s.Compression == ZstdChunked:
 			return errors.New("the format of Docker has no zstd: leave out oci-mediatypes=false, or take compression=gzip")
+		case s.Compression == EStargz:
+			return errors.New("the format of Docker has no eStargz: leave out oci-mediatypes=false, or take compression=gzip")
 		case len(s.Annotations) > 0:
 			return errors.New("the format of Docker has no annotations: leave out oci-mediatypes=false")
 		}

@@ -48,6 +48,9 @@ const (
 	Uncompressed Compression = "uncompressed"
 	// ZstdChunked is zstd with a table of the files in it, of which podman and cooper fetch only those that they lack.
 	ZstdChunked Compression = "zstd:chunked"
+	// EStargz is gzip with a table of the files in it, with which containerd's stargz snapshotter mounts layers before
+	// they have come. The layers and the config are other ones than those of the image in the store.
+	EStargz Compression = "estargz"
 )
 
 // Stdout is the value of Spec.Dest that means standard output.
@@ -68,7 +71,7 @@ type Spec struct {
 	Directory bool
 	// Compression of the layers; empty means Gzip for TypeOCI. TypeDocker is always Uncompressed.
 	Compression Compression
-	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 means the default, 6 and 3.
+	// Level is 1 to 9 for gzip and estargz and 1 to 22 for zstd; 0 means the default, 6 and 3.
 	Level int
 	// Force has layers of base images compressed anew that came otherwise. Else such a layer is the blob that it was
 	// pulled as.
@@ -112,8 +115,8 @@ const (
 //	platform-split     local: whether there is a directory for each platform
 //	tar                oci only: false writes a directory
 //	rewrite-timestamp  not local and tar: true, which it always is
-//	compression        oci, image and registry: gzip, zstd, zstd:chunked or uncompressed
-//	compression-level  oci, image and registry: 1 to 9 for gzip, 1 to 22 for zstd
+//	compression        oci, image and registry: gzip, zstd, zstd:chunked, estargz or uncompressed
+//	compression-level  oci, image and registry: 1 to 9 for gzip and estargz, 1 to 22 for zstd
 //	name               a name for the image instead of --tag's; may be repeated
 //	oci-mediatypes     oci: true, which it always is; image and registry: false is Docker's format
 //	annotation.KEY     oci, image and registry: an annotation of the manifest; annotation[PLATFORM].KEY: of that for a
@@ -262,12 +265,12 @@ func (s *Spec) fillLayout(values map[string]string) error {
 
 	if v, ok := values["compression"]; ok {
 		switch c := Compression(v); c {
-		case Gzip, Zstd, ZstdChunked, Uncompressed:
+		case Gzip, Zstd, ZstdChunked, EStargz, Uncompressed:
 			s.Compression = c
 		case "none":
 			s.Compression = Uncompressed
 		default:
-			return fmt.Errorf("compression=%s: must be gzip, zstd, zstd:chunked or uncompressed", v)
+			return fmt.Errorf("compression=%s: must be gzip, zstd, zstd:chunked, estargz or uncompressed", v)
 		}
 	}
 
@@ -339,12 +342,12 @@ func (s Spec) checkCompression() error {
 		return errors.New("type=docker is always an archive with uncompressed layers")
 	case c == Uncompressed && s.Level != 0:
 		return errors.New("compression-level has no meaning without compression")
-	case c == Gzip && (s.Level < 0 || s.Level > 9):
-		return fmt.Errorf("compression-level=%d: must be 1 to 9 for gzip", s.Level)
+	case (c == Gzip || c == EStargz) && (s.Level < 0 || s.Level > 9):
+		return fmt.Errorf("compression-level=%d: must be 1 to 9 for %s", s.Level, c)
 	case (c == Zstd || c == ZstdChunked) && (s.Level < 0 || s.Level > 22):
 		return fmt.Errorf("compression-level=%d: must be 1 to 22 for zstd", s.Level)
-	case c != Gzip && c != Zstd && c != ZstdChunked && c != Uncompressed:
-		return fmt.Errorf("unknown compression %q; it can be gzip, zstd, zstd:chunked or uncompressed", c)
+	case c != Gzip && c != Zstd && c != ZstdChunked && c != EStargz && c != Uncompressed:
+		return fmt.Errorf("unknown compression %q; it can be gzip, zstd, zstd:chunked, estargz or uncompressed", c)
 	}
 	return nil
 }

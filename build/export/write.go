@@ -205,6 +205,9 @@ func (w writer) write(ctx context.Context, image Image) (Result, error) {
 		layers = append(layers, w.layers[l.DiffID])
 	}
 
+	if image, err = image.As(layers); err != nil {
+		return Result{}, err
+	}
 	manifest, had := image.kept(layers)
 	text := image.Text
 	if !had {

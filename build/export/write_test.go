@@ -197,7 +197,7 @@ func TestBadLayersAreFoundAndNothingIsLeft(t *testing.T) {
 		bad := blobOf(good)
 		c.change(&bad)
 		image := imageOf(t, blobOf(layerTar(t, "first", 100)), bad, blobOf(layerTar(t, "last", 100)))
-		for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
+		for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, EStargz, Uncompressed} {
 			eachDestination(t, name+" "+string(compression), func(t *testing.T, spec Spec) {
 				spec.Compression = compression
 				_, err := Write(context.Background(), spec, image, nil)
@@ -212,7 +212,7 @@ func TestBadLayersAreFoundAndNothingIsLeft(t *testing.T) {
 func TestCancelLeavesNothing(t *testing.T) {
 	data := layerTar(t, "big", 8<<20)
 	stop := errors.New("ctrl-c")
-	for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
+	for _, compression := range []Compression{Gzip, Zstd, ZstdChunked, EStargz, Uncompressed} {
 		eachDestination(t, string(compression), func(t *testing.T, spec Spec) {
 			bad := blobOf(data)
 			image := imageOf(t, blobOf(layerTar(t, "first", 100)), bad, blobOf(layerTar(t, "last", 100)))
@@ -446,7 +446,7 @@ func TestMemoryStaysWithinItsBudget(t *testing.T) {
 		exportZeros(t, Compression(kind))
 		return
 	}
-	for _, c := range []Compression{Gzip, Zstd, ZstdChunked, Uncompressed} {
+	for _, c := range []Compression{Gzip, Zstd, ZstdChunked, EStargz, Uncompressed} {
 		t.Setenv("EXPORT_TEST_MEMORY", string(c))
 		// Memory grows with the threads, so that their number must not be the machine's.
 		t.Setenv("GOMAXPROCS", "2")

@@ -79,6 +79,10 @@ func (o *Options) manifests(src Source, find func(export.Blob) (ocispec.Descript
 // manifest makes the manifest of an image, or takes the one that it has.
 func (o *Options) manifest(image Image, layers []ocispec.Descriptor) (manifest, error) {
 	format := o.formatOf(image.Format, layers)
+	var err error
+	if image.Image, err = image.As(layers); err != nil {
+		return manifest{}, err
+	}
 	var had ocispec.Manifest
 	added := o.Annotations.Manifest(image.Platform)
 	if image.Text != nil && json.Unmarshal(image.Text, &had) == nil {
@@ -95,13 +99,14 @@ func (o *Options) manifest(image Image, layers []ocispec.Descriptor) (manifest, 
 	return manifest{d, text}, err
 }
 
-// formatOf is the format of a manifest with such layers: Docker's has no zstd.
+// formatOf is the format of a manifest with such layers: Docker's has no zstd and no annotations, by which eStargz is
+// known.
 func (o *Options) formatOf(usual imagebuilder.Format, layers []ocispec.Descriptor) imagebuilder.Format {
 	if o.Format != "" {
 		return o.Format
 	}
 	for _, d := range layers {
-		if d.MediaType == ocispec.MediaTypeImageLayerZstd {
+		if d.MediaType == ocispec.MediaTypeImageLayerZstd || (export.Codec{Kind: export.EStargz}).Makes(d) {
 			return imagebuilder.OCI
 		}
 	}

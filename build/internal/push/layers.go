@@ -203,6 +203,12 @@ func (p *Pusher) keep(ctx context.Context, l export.Blob, d ocispec.Descriptor, 
 
 // config brings the config of an image into all repositories.
 func (p *Pusher) config(ctx context.Context, image Image) error {
+	if p.Codec.Kind == export.EStargz {
+		var err error
+		if image, err = p.packed(ctx, image); err != nil {
+			return err
+		}
+	}
 	d := image.ConfigDescriptor(image.Format)
 	begun, err := p.begin(ctx, d)
 	if err == nil {
@@ -212,6 +218,20 @@ func (p *Pusher) config(ctx context.Context, image Image) error {
 		begun.cancel(ctx)
 	}
 	return err
+}
+
+// packed waits for the layers of an image, and gives the image with what they were compressed to.
+func (p *Pusher) packed(ctx context.Context, image Image) (Image, error) {
+	layers := make([]ocispec.Descriptor, len(image.Layers))
+	for i, l := range image.Layers {
+		var err error
+		if layers[i], err = p.Layer(ctx, l); err != nil {
+			return image, err
+		}
+	}
+	var err error
+	image.Image, err = image.As(layers)
+	return image, err
 }
 
 // tellEvery is the time between two reports on one blob.

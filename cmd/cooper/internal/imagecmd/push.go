@@ -70,7 +70,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.StringVar(&o.platform, "platform", "", "push one image of an index, OS/ARCH[/VARIANT] (default the index)")
 	f.StringVarP(&o.format, "format", "f", "", "format of the manifest: oci or docker (default that of the image)")
 	f.StringVar(&o.compression, "compression-format", "gzip",
-		"how layers are compressed: gzip, zstd, zstd:chunked or uncompressed")
+		"how layers are compressed: gzip, zstd, zstd:chunked, estargz or uncompressed")
 	f.StringVar(&o.level, "compression-level", "", "1 to 9 for gzip (default 6), 1 to 22 for zstd (default 3)")
 	f.BoolVar(&o.force, "force-compression", false,
 		"compress layers of base images anew that were pulled compressed otherwise")
