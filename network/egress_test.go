@@ -211,3 +211,30 @@ func TestAnAddressThatThePolicyNamesNeedsNoName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAStepSendsNoMoreThanItsRate: what is above the rate waits, and nothing is lost.
+func TestAStepSendsNoMoreThanItsRate(t *testing.T) {
+	const bytesASecond, size = 1 << 20, 1 << 19
+	n := network.New(policy.Policy{Rate: bytesASecond})
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ns := take(t, n)
+	port := serve(t, own4, echo)
+	c, err := dial(t, ns, "tcp", at(own4, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	go func() {
+		_, _ = c.Write(make([]byte, size))
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	got, err := io.Copy(io.Discard, c)
+	// A tenth of a second's bytes go at once, in each direction.
+	if took := time.Since(begin); err != nil || got != size || took < 300*time.Millisecond {
+		t.Errorf("%d bytes came back in %s: %v", got, took, err)
+	}
+}

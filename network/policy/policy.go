@@ -25,6 +25,8 @@ type Policy struct {
 	Loopback []uint16
 	// Egress says whom outside steps may talk to; nil: everybody who is Reachable.
 	Egress *Egress
+	// Rate is how many bytes a step may send in a second, and how many it may receive; 0: as many as come.
+	Rate int64
 }
 
 // LetsThrough says whether steps reach a port of the host's loopback addresses at Host.

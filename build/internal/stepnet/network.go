@@ -46,6 +46,8 @@ type Options struct {
 	// reached. With it steps have a private network or none.
 	Egress     *policy.Egress
 	EgressFile string
+	// NetworkRate is how many bytes each step with a private network may send in a second, and receive; 0: any number.
+	NetworkRate int64
 }
 
 // SetNetwork sets what --network says, if it isn't default.
@@ -111,6 +113,22 @@ func (o *Options) SetEgress(path string) error {
 	return nil
 }
 
+// minRate is a rate in bytes a second with which a connection can still be made.
+const minRate = 1 << 10
+
+// SetNetworkRate sets how many bytes a second steps send and receive, which is for private networks.
+func (o *Options) SetNetworkRate(bytes int64) error {
+	if o.Network != Private && o.Network != None {
+		return fmt.Errorf("steps have the network %s, whose bytes cooper doesn't see: --network=private gives them one of "+
+			"their own", o.Network)
+	}
+	if bytes < minRate {
+		return errors.New("is less than 1k a second")
+	}
+	o.NetworkRate = bytes
+	return nil
+}
+
 // Key is what the key of a step has of its network: whether there is a way out. What lies at its end is in no
 // key, whichever way it is.
 func Key(network string) string {
@@ -130,7 +148,7 @@ type Networks struct {
 
 // New makes the Networks of a build. The caller closes it when no step runs any more.
 func New(o Options, to progress.Sink) *Networks {
-	return &Networks{options: o, own: network.New(policy.Policy{Loopback: o.HostLoopback, Egress: o.Egress}), to: to}
+	return &Networks{options: o, own: network.New(policy.Policy{Loopback: o.HostLoopback, Egress: o.Egress, Rate: o.NetworkRate}), to: to}
 }
 
 // Close lets go of all networks.

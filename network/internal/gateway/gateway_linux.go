@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/fdbased"
@@ -43,6 +44,8 @@ type Gateway struct {
 	flows  chan struct{} // a token for each UDP flow
 	echoes chan struct{} // a token for each echo that is waited for
 	ledger *ledger
+	// sending and receiving limit what the step sends and receives; nil: nothing does.
+	sending, receiving *rate.Limiter
 	// buffers has the *[handful]byte that no connection uses.
 	buffers sync.Pool
 }
@@ -63,6 +66,9 @@ func Open(ctx context.Context, socket *os.File, p policy.Policy, told io.Writer)
 	}
 	g := &Gateway{policy: p, flows: make(chan struct{}, maxFlows), echoes: make(chan struct{}, maxEchoes),
 		ledger: newLedger(told)}
+	if p.Rate > 0 {
+		g.sending, g.receiving = newLimiter(p.Rate), newLimiter(p.Rate)
+	}
 	g.buffers.New = func() any { return new([handful]byte) }
 	g.ctx, g.end = context.WithCancel(ctx)
 	g.stack = stack.New(stack.Options{

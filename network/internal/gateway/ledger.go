@@ -112,15 +112,3 @@ func (l *ledger) close() error {
 	}
 	return l.out.Encode(Message{Traffic: list})
 }
-
-// counted is a writer that adds what is written to a count.
-type counted struct {
-	io.Writer
-	count *atomic.Int64
-}
-
-func (c counted) Write(p []byte) (int, error) {
-	n, err := c.Writer.Write(p)
-	c.count.Add(int64(n))
-	return n, err
-}

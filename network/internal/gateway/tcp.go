@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -89,7 +90,7 @@ func isTimeout(err error) bool {
 func relay(g *Gateway, in, out halfConn, t *talk) error {
 	t.connections.Add(1)
 	done := make(chan error, 2)
-	pass := func(to, from halfConn, count *atomic.Int64) {
+	pass := func(to, from halfConn, count *atomic.Int64, limit *rate.Limiter) {
 		done <- guard.Call(func() error {
 			buffer, ok := g.buffers.Get().(*[handful]byte)
 			if !ok {
@@ -97,15 +98,15 @@ func relay(g *Gateway, in, out halfConn, t *talk) error {
 			}
 			defer g.buffers.Put(buffer)
 			// Only Read and Write: by themselves connections would hand on less at a time.
-			_, err := io.CopyBuffer(counted{to, count}, struct{ io.Reader }{from}, buffer[:])
+			_, err := io.CopyBuffer(counted{to, g.ctx, count, limit}, struct{ io.Reader }{from}, buffer[:])
 			if err == nil {
 				err = to.CloseWrite()
 			}
 			return err
 		})
 	}
-	go pass(in, out, &t.received)
-	go pass(out, in, &t.sent)
+	go pass(in, out, &t.received, g.receiving)
+	go pass(out, in, &t.sent, g.sending)
 	for range 2 {
 		select {
 		case err := <-done:

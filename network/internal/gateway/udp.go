@@ -3,9 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -77,16 +77,18 @@ func (g *Gateway) exchange(in net.Conn, to netip.AddrPort, t *talk) error {
 	go func() {
 		defer close(back)
 		defer drop(in)
-		backErr = guard.Call(func() error { return pass(in, out, &t.received, out, in) })
+		backErr = guard.Call(func() error {
+			return pass(counted{in, g.ctx, &t.received, g.receiving}, out, out, in)
+		})
 	}()
-	err = pass(out, in, &t.sent, in, out)
+	err = pass(counted{out, g.ctx, &t.sent, g.sending}, in, in, out)
 	_ = out.Close()
 	<-back
 	return errors.Join(err, backErr)
 }
 
-// pass hands packets on, counts their bytes, and extends the time of both directions with each.
-func pass(to, from net.Conn, count *atomic.Int64, both ...net.Conn) error {
+// pass hands packets on, and extends the time of both directions with each.
+func pass(to io.Writer, from net.Conn, both ...net.Conn) error {
 	packet := make([]byte, maxDatagram)
 	for {
 		for _, c := range both {
@@ -101,7 +103,6 @@ func pass(to, from net.Conn, count *atomic.Int64, both ...net.Conn) error {
 		if _, err := to.Write(packet[:n]); err != nil && !passing(err) {
 			return err
 		}
-		count.Add(int64(n))
 	}
 }
 

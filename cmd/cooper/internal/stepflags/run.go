@@ -35,6 +35,7 @@ type Run struct {
 	allow, securityOpts, ssh []string
 	deviceDirs, hostLoopback []string
 	keepBundle, egress       string
+	networkRate              string
 
 	// Shared is what commands have in common with the host.
 	Shared Shared
@@ -51,6 +52,8 @@ func (r *Run) Register(f *pflag.FlagSet) {
 		"port of this machine's loopback address that RUN steps in a private network reach at host.docker.internal")
 	f.StringVar(&r.egress, "egress-policy", "",
 		"file with lines such as \"allow *.debian.org:80\": whom RUN steps in a private network may talk to, and nobody else")
+	f.StringVar(&r.networkRate, "network-rate", "",
+		"bytes a second that each RUN step in a private network may send, and receive, such as 10m")
 	r.RegisterSandbox(f, "RUN steps")
 	f.BoolVar(&r.HTTPProxy, "http-proxy", false, "give RUN steps the proxy variables of the environment")
 	f.StringArrayVar(&r.Secrets, "secret", nil,
@@ -122,7 +125,27 @@ func (r *Run) connect(o *build.RunOptions) error {
 			return err
 		}
 	}
+	if err := r.limitNetwork(o); err != nil {
+		return err
+	}
 	return o.SetHostLoopback(r.hostLoopback)
+}
+
+// limitNetwork reads --network-rate.
+func (r *Run) limitNetwork(o *build.RunOptions) error {
+	if r.networkRate == "" {
+		return nil
+	}
+	n, err := parseSize(strings.TrimSuffix(r.networkRate, "/s"))
+	if err == nil {
+		err = o.SetNetworkRate(n)
+	} else {
+		err = errors.New("must be a size a second, such as 10m")
+	}
+	if err != nil {
+		return fmt.Errorf("--network-rate=%s: %w", r.networkRate, err)
+	}
+	return nil
 }
 
 func (r *Run) names(o *build.RunOptions) error {
