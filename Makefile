@@ -7,7 +7,8 @@
 #   test-fast  the unit and contract tests, with fewer rounds: no other tools, about a minute on two processors
 #   fuzz    each fuzz target of the tree for FUZZTIME (10m)
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
-#   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}
+#   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}. BENCHFLAGS has flags for it:
+#           '-rows images -runs 3 -buildah ""' are the rows of images that come and leave, in some minutes
 #   reference  write docs/reference anew, from the commands
 #   man     write the man pages to bin/man
 #   clean   remove what the targets above made in this tree

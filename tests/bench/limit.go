@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // bufferBytes is small enough that a limit's own memory doesn't count, and large enough that its system calls don't.
@@ -38,6 +39,16 @@ func (l limit) measure(ctx context.Context, b *bench, s *site, n int) (sample, e
 	flush, err := s.settle()
 	took.Durable = took.Wall + flush
 	return took, err
+}
+
+// processorTime is what all processes that this one has started and waited for have worked for so far, and what they
+// had worked for them. What this process does itself, as a server or as a limit, isn't in it.
+func processorTime() time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func startLimit() limit {

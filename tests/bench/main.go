@@ -87,7 +87,7 @@ func parseFlags(args []string) (config, error) {
 	flags.StringVar(&c.Temp, "temp", "", "make files below this `directory`")
 	flags.IntVar(&c.Runs, "runs", 5, "measure every row this `number` of times")
 	flags.StringVar(&rows, "rows", "", "measure only these rows, a `list` with commas: "+strings.Join(rowIDs(allRows()),
-		","))
+		",")+"; "+imagesGroup+" stands for those of images that come and leave")
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}

@@ -54,8 +54,10 @@ type values struct {
 	// Durable is the median with the file system flushed afterwards; 0 where nothing is written.
 	Durable float64 `json:"durable_median_s,omitempty"`
 	// Peak is the highest of all runs.
-	Peak    int64     `json:"peak_bytes,omitempty"`
-	Samples []float64 `json:"samples_s"`
+	Peak int64 `json:"peak_bytes,omitempty"`
+	// Processor is the median of what the processors worked for it.
+	Processor float64   `json:"processor_median_s,omitempty"`
+	Samples   []float64 `json:"samples_s"`
 }
 
 // A verdict holds a goal against what was measured.
@@ -76,13 +78,14 @@ func newResult(r row, samples map[string][]sample) result {
 
 func newValues(list []sample) values {
 	var v values
-	var durable []float64
+	var durable, processor []float64
 	for _, s := range list {
 		v.Samples = append(v.Samples, s.Wall.Seconds())
 		durable = append(durable, s.Durable.Seconds())
+		processor = append(processor, s.Processor.Seconds())
 		v.Peak = max(v.Peak, s.Peak)
 	}
-	v.Median, v.Durable = median(v.Samples), median(durable)
+	v.Median, v.Durable, v.Processor = median(v.Samples), median(durable), median(processor)
 	v.Min, v.Max = slices.Min(v.Samples), slices.Max(v.Samples)
 	return v
 }
@@ -134,9 +137,10 @@ func (r result) line() string {
 	var parts []string
 	for _, name := range []string{cooperName, limitName, buildahName} {
 		if v, ok := r.Contenders[name]; ok {
-			parts = append(parts, fmt.Sprintf("%s %s", name, seconds(v.Median)))
+			parts = append(parts, fmt.Sprintf("%s %s (processor %s)", name, seconds(v.Median), seconds(v.Processor)))
 		}
 	}
+	parts = append(parts, "peak "+mebibytes(r.Contenders[cooperName].Peak))
 	for _, v := range r.Verdicts {
 		if !v.Reached {
 			parts = append(parts, fmt.Sprintf("MISSED %s: %s", v.Goal, v.Found))
@@ -177,8 +181,8 @@ func (r report) markdown() string {
 			fmt.Fprintf(&b, "- %s: %s\n", name, text)
 		}
 	}
-	b.WriteString("\n| work | cooper | limit program | cooper / limit | buildah | buildah / cooper | peak memory | must reach | reached |\n" +
-		"|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("\n| work | cooper | limit program | cooper / limit | buildah | buildah / cooper | processor time (limit) | peak memory | must reach | reached |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		b.WriteString(row.markdown())
 	}
@@ -189,7 +193,8 @@ func (r report) markdown() string {
 	b.WriteString("\nTimes are those of the whole process, from start to exit; in row main they are counted from the start of the Go runtime to the end of the " +
 		"last package's initialisation, by the runtime's own trace. In brackets: with the file system flushed to disk afterwards. " +
 		"Rows that write much start with 3 GiB of memory that has just been used and freed, for each contender: a virtual machine pays for pages " +
-		"that it has not had before. Peak memory is the largest resident set of any process of cooper's build.\n")
+		"that it has not had before. Peak memory is the largest resident set of any process of cooper's build. Processor time is that of all processes, in " +
+		"user code and in the kernel; what a limit does in the benchmark's own process, such as hashing, isn't in it.\n")
 	return b.String()
 }
 
@@ -221,15 +226,18 @@ func (r result) markdown() string {
 			reached = "**no**"
 		}
 	}
-	peak := "-"
+	peak, worked := "-", "-"
 	if v, ok := r.Contenders[cooperName]; ok {
-		peak = mebibytes(v.Peak)
+		peak, worked = mebibytes(v.Peak), seconds(v.Processor)
+		if limit := r.Contenders[limitName]; limit.Processor > 0 {
+			worked += " (" + seconds(limit.Processor) + ")"
+		}
 	} else {
 		reached = "-"
 	}
-	return fmt.Sprintf("| %s: %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.ID, r.Work, cell(cooperName),
+	return fmt.Sprintf("| %s: %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.ID, r.Work, cell(cooperName),
 		cell(limitName),
-		ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), peak, strings.Join(goals, ", "),
+		ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), worked, peak, strings.Join(goals, ", "),
 		reached)
 }
 

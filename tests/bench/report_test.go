@@ -69,9 +69,11 @@ func TestVerdictsHoldEveryGoalAgainstWhatWasMeasured(t *testing.T) {
 func TestReportIsWrittenWholeAndNamesWhatWasMissed(t *testing.T) {
 	t.Parallel()
 	r := row{ID: "copy", Work: "COPY", Limit: limit{Text: "cp"}, Goal: goal{OfLimit: 1.5}}
-	second := sample{Wall: time.Second, Durable: 2 * time.Second, Peak: 1 << 20}
+	second := sample{Wall: time.Second, Durable: 2 * time.Second, Peak: 1 << 20,
+		Processor: 500 * time.Millisecond}
 	rep := report{About: about{Tools: map[string]string{"cooper": "cooper 1.0"}}, Rows: []result{
-		newResult(r, map[string][]sample{"cooper": {{Wall: 3 * time.Second}, second, {Wall: 2 * time.Second}},
+		newResult(r, map[string][]sample{"cooper": {{Wall: 3 * time.Second}, second,
+			{Wall: 2 * time.Second, Processor: 1500 * time.Millisecond}},
 			"limit": {second}}),
 	}}
 	dir := t.TempDir()
@@ -82,7 +84,8 @@ func TestReportIsWrittenWholeAndNamesWhatWasMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "| copy: COPY | 2.00 s | 1.00 s (2.00 s) | 2.00 | - | - | 1 MiB | <= 1.5 x limit, <= 100 MiB | **no** |"
+	want := "| copy: COPY | 2.00 s | 1.00 s (2.00 s) | 2.00 | - | - | 500 ms (500 ms) | 1 MiB | " +
+		"<= 1.5 x limit, <= 100 MiB | **no** |"
 	if !strings.Contains(string(page), want) {
 		t.Errorf("the page lacks the line\n%s\n%s", want, page)
 	}
@@ -99,6 +102,11 @@ func TestRowsAreChosenByNameInTheTablesOrder(t *testing.T) {
 	}
 	if got := strings.Join(rowIDs(rows), " "); got != "start stages4" {
 		t.Errorf("got %s", got)
+	}
+	images, err := chooseRows([]string{"push", "images", "start"})
+	if got := strings.Join(rowIDs(images), " "); err != nil || got != "start pull pull-files pull-zstd copyfrom1g "+
+		"archive-gzip archive-zstd archive-again archive-base push push-early push-unchanged pull-update" {
+		t.Errorf("got %s, %v", got, err)
 	}
 	if _, err := chooseRows([]string{"nope"}); err == nil || !strings.Contains(err.Error(), `"nope"`) {
 		t.Errorf("got %v, want an error that names the unknown row", err)

@@ -91,9 +91,25 @@ func rowIDs(rows []row) []string {
 	return ids
 }
 
+// imagesGroup is the name of the rows of images that come and leave, as a list for -rows.
+const imagesGroup = "images"
+
+// inGroup tells whether a row is one of imagesGroup.
+func (r row) inGroup() bool {
+	return r.Image != "" || strings.HasPrefix(r.ID, "archive-") || r.ID == "copyfrom1g"
+}
+
 // chooseRows returns the named rows in the table's order; all if there are no names.
 func chooseRows(names []string) ([]row, error) {
 	rows := allRows()
+	if i := slices.Index(names, imagesGroup); i >= 0 {
+		names = slices.Delete(slices.Clone(names), i, i+1)
+		for _, r := range rows {
+			if r.inGroup() && !slices.Contains(names, r.ID) {
+				names = append(names, r.ID)
+			}
+		}
+	}
 	if len(names) == 0 {
 		return rows, nil
 	}
@@ -207,7 +223,9 @@ func (b *bench) once(ctx context.Context, r row, c contender, t turn) (sample, e
 			return sample{}, err
 		}
 	}
+	before := processorTime()
 	took, err := c.measure(ctx, t.site, t.n)
+	took.Processor = processorTime() - before
 	if err != nil || c.name == limitName || r.Containerfile == "" {
 		return took, err
 	}

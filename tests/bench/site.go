@@ -44,6 +44,8 @@ type sample struct {
 	Peak int64
 	// Durable is Wall plus the time that flushing the file system took afterwards; 0 if it was not measured.
 	Durable time.Duration
+	// Processor is the time that processors worked for it, in user code and in the kernel; 0 if it was not measured.
+	Processor time.Duration
 }
 
 // newSite makes the n-th site below dir. The caller closes it.
