@@ -88,9 +88,14 @@ func TestFormatOfTheImage(t *testing.T) {
 		s.cooper(t, "build", "--format=v2s1", "ctx").fails(t, 2, "--format", "must be oci or docker")
 		s.checkStore(t, "oci")
 
+		// The same config is the same to those who use it.
 		other := newSite(t, m)
 		other.run(t, "podman", "load", "-q", "-i", s.path("docker.tar"))
-		other.checkDockerFormat(t, "localhost/oci:latest")
+		wantKinds(t, other.kinds(t, "containers-storage:localhost/oci:latest"), "docker", "")
+		loaded := strings.TrimSpace(other.run(t, "podman", "inspect", "--format", "{{.Id}}", "localhost/oci:latest"))
+		if loaded != strings.TrimPrefix(strings.TrimSpace(docker.Stdout), "sha256:") {
+			t.Errorf("podman loads %s, and cooper built %s", loaded, docker.Stdout)
+		}
 		other.checkStore(t, "oci")
 	})
 }

@@ -87,7 +87,7 @@ func TestImagesAreListedAsPodmanListsThem(t *testing.T) {
 		// Sizes are as docker writes them.
 		const rows = "{{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Dangling}}"
 		lines := func(text string) []string { return slices.Sorted(strings.Lines(text)) }
-		for _, args := range [][]string{
+		for i, args := range [][]string{
 			{"--format", rows}, {"--format", "{{.ID}} {{.Names}} {{.Labels}}", "--no-trunc"}, {"-q"}, {"-q", "--no-trunc"},
 			{"-q", "--filter", "label=by"}, {"-q", "-f", "label=by=other"}, {"-q", "-f", "dangling=true"},
 			{"-q", "-f", "since=base"}, {"-q", "-f", "before=bypodman"}, {"-q", "-f", "reference=*app*"},
@@ -97,6 +97,9 @@ func TestImagesAreListedAsPodmanListsThem(t *testing.T) {
 			{"-q", "-f", "containers=true"}, {"-q", "-f", "until=1h"}, {"-q", "-f", "until=2000-01-01"},
 			{"--format", "{{.Id}} {{.IsDangling}} {{.IsReadOnly}} {{.Containers}} {{.History}}"},
 		} {
+			if i > 0 && !m.takes(i) { // which images are asked for is no matter of who asks
+				continue
+			}
 			want := lines(s.run(t, "podman", append([]string{"images"}, args...)...))
 			if got := lines(s.mustCooper(t, append([]string{"images"}, args...)...)); !slices.Equal(got, want) {
 				t.Errorf("images %s:\n%spodman has\n%s", args, strings.Join(got, ""), strings.Join(want, ""))

@@ -31,7 +31,10 @@ func TestPulledImageIsAsPodmanPullsIt(t *testing.T) {
 		from.write(t, "more/Containerfile",
 			"FROM base\nRUN ln -s /bin/sh /link; mkdir -p /d/e; ln /etc/passwd /d/hard; rm /etc/group; chown 33:33 /d\nRUN rm -r /d && mkdir /d && echo x >/d/y\n")
 		from.build(t, "-t", "app", "-o", "type=oci,dest=zstd.tar,compression=zstd", "more")
-		for _, kind := range []string{"oci", "v2s2", "index", "zstd"} {
+		for i, kind := range []string{"oci", "v2s2", "index", "zstd"} {
+			if i > 0 && !m.takes(i) { // who pulls has to do with the layers, which all kinds have alike
+				continue
+			}
 			t.Run(kind, func(t *testing.T) {
 				name := address + "/" + kind + "/app:1"
 				from.pushAs(t, kind, "localhost/app:latest", name)

@@ -43,7 +43,10 @@ func TestAPushedImageIsReadByAllTools(t *testing.T) {
 			name)); again != first || s.read(t, "digest") != first {
 			t.Errorf("pushed once more it is %s and not %s; the file has %q", again, first, s.read(t, "digest"))
 		}
-		for _, format := range []string{"gzip", "zstd", "zstd:chunked", "estargz", "uncompressed"} {
+		for i, format := range []string{"gzip", "zstd", "zstd:chunked", "estargz", "uncompressed"} {
+			if !m.takes(i) { // how a layer is compressed is no matter of who does it
+				continue
+			}
 			at := address + "/lib/" + strings.ReplaceAll(format, ":", "-") + ":1"
 			s.mustCooper(t, "push", "--tls-verify=false", "--compression-format", format, "base", at)
 			other := newSite(t, m) // a store that has never seen the image
