@@ -30,7 +30,8 @@ func TestImagesAreInspectedAsPodmanDoes(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
 		s := newSite(t, m)
 		s.manyImages(t)
-		s.build(t, "--format", "docker", "-t", "dockers", "app")
+		// An image of its own: of one that gets another manifest podman shows the digest of the first.
+		s.build(t, "--format", "docker", "--label", "format=docker", "-t", "dockers", "app")
 		s.write(t, "bare/Containerfile", "FROM scratch\nLABEL a=<b>\n")
 		s.build(t, "-t", "bare", "bare")
 		for _, name := range []string{"app:1", "bypodman", "bybuildah", "dockers", "base"} {
@@ -48,6 +49,9 @@ func TestImagesAreInspectedAsPodmanDoes(t *testing.T) {
 			}
 			delete(ours, "Descriptor")
 			delete(ours, "DockerVersion")
+			if name == "app:1" && theirs["Healthcheck"] == nil { // podman knows one in docker's format alone
+				delete(ours, "Healthcheck")
+			}
 			for _, dockers := range []string{"Healthcheck", "OnBuild", "Shell"} {
 				delete(config, dockers)
 			}

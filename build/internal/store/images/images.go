@@ -84,10 +84,19 @@ func (f *Finder) Read(ctx context.Context, img *storage.Image, name string) (Fou
 		layers[i].DiffID = parsed.DiffIDs[i]
 	}
 	return Found{
-		Base: imagebuilder.Base{ID: img.ID, Name: name, Digest: img.Digest, Image: parsed, Annotations: annotations,
+		Base: imagebuilder.Base{ID: img.ID, Name: name, Digest: manifestDigest(img), Image: parsed, Annotations: annotations,
 			Config: config},
 		Layers: layers,
 	}, nil
+}
+
+// manifestDigest is the digest of the manifest that an image has now. The library keeps the one that the image was made
+// with, whatever manifest it gets later.
+func manifestDigest(img *storage.Image) digest.Digest {
+	if d := img.BigDataDigests[storage.ImageDigestBigDataKey]; d != "" {
+		return d
+	}
+	return img.Digest
 }
 
 func (f *Finder) lookUp(name string) (*storage.Image, string, error) {

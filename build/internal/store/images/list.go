@@ -121,7 +121,7 @@ func share(listed []Listed, layers map[string]sizedLayer) {
 
 func (f *Finder) listed(img *storage.Image, layers map[string]sizedLayer) Listed {
 	l := Listed{
-		ID: img.ID, Names: GivenNames(img), OldNames: img.NamesHistory, ReadOnly: img.ReadOnly, Digest: img.Digest,
+		ID: img.ID, Names: GivenNames(img), OldNames: img.NamesHistory, ReadOnly: img.ReadOnly, Digest: manifestDigest(img),
 		Digests: img.Digests, Created: img.Created, TopLayer: img.TopLayer,
 	}
 	l.Cached = len(l.Names) == 0 && Own(img) && !slices.Contains(img.BigDataNames, askedItem)

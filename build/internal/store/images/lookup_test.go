@@ -100,6 +100,12 @@ func TestAFormatThatIsAskedForReplacesTheManifest(t *testing.T) {
 	if docker == oci {
 		t.Error("it has the manifest that it had")
 	}
+	now := listed(t, d)[id]
+	found, err := d.Images.FindFor(t.Context(), "a:1", amd64)
+	if err != nil || now.Digest != docker || found.Digest != docker || len(now.RepoDigests()) != 2 {
+		t.Errorf("its digest is %s in lists and %s where it is found, want %s; %v, %v", now.Digest, found.Digest, docker,
+			now.RepoDigests(), err)
+	}
 	for _, sum := range []digest.Digest{oci, docker} {
 		if got, _, err := d.Images.LookUp(sum.String()); err != nil || got != id {
 			t.Errorf("by %s: %s, %v", sum, got, err)

@@ -94,7 +94,8 @@ func (r *Room) movable(img *storage.Image) (bool, error) {
 // options gives the options with which the library makes an image like this one.
 func (r *Room) options(img *storage.Image) (*storage.ImageOptions, error) {
 	o := &storage.ImageOptions{
-		CreationDate: img.Created, Digest: img.Digest, Digests: img.Digests, NamesHistory: img.NamesHistory, Flags: img.Flags,
+		CreationDate: img.Created, Digest: manifestDigest(img), Digests: img.Digests, NamesHistory: img.NamesHistory,
+		Flags: img.Flags,
 	}
 	for _, key := range img.BigDataNames {
 		data, err := r.library.ImageBigData(img.ID, key)
