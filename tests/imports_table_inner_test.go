@@ -339,5 +339,10 @@ func innerRows() []importRule {
 			mayImport: "build/internal/cache build/internal/devices build/internal/hooks build/internal/runtimes " +
 				"build/plan executor",
 		},
+		{
+			pkg:       "build/internal/hooks",
+			job:       "which programs an OCI runtime is to run beside which containers: the files of oci-hooks(5)",
+			mayImport: "executor",
+		},
 	}
 }
