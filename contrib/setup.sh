@@ -119,7 +119,7 @@ want_packages() {
 		say "the programs that cooper is tested against are installed on Debian and Ubuntu only; tests that need them will say so"
 		return 0
 	fi
-	for p in podman buildah skopeo umoci docker-registry mmdebstrap crun runc fuse-overlayfs attr acl libcap2-bin pigz e2fsprogs xfsprogs \
+	for p in podman buildah skopeo umoci docker-registry containerd mmdebstrap crun runc fuse-overlayfs attr acl libcap2-bin pigz e2fsprogs xfsprogs \
 		btrfs-progs git \
 		ca-certificates openssh-client passwd mount qemu-user-static; do
 		installed "$p" || want "$p"

@@ -122,7 +122,7 @@ func needPrograms() error {
 		"unshare",
 	}
 	if os.Getuid() == 0 {
-		programs = append(programs, "useradd", "userdel", "usermod")
+		programs = append(programs, "containerd", "ctr", "useradd", "userdel", "usermod")
 	}
 	var missing []string
 	for _, p := range programs {
