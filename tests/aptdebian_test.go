@@ -27,36 +27,76 @@ mkdir /srv/links && echo one >/srv/links/1 && ln /srv/links/1 /srv/links/2
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 `
 
-// TestAsRootDebianPackages installs packages in a build of the ordinary user and in a chroot of real root. What the
-// image says of each file is what root got.
-func TestAsRootDebianPackages(t *testing.T) {
+// TestAsRootDebian has the ordinary user build on a minimal Debian, of which there is one image in one store. No test
+// takes longer: its file is among the first, for tests start in the order of their files.
+func TestAsRootDebian(t *testing.T) {
 	if testing.Short() {
-		t.Skip("installs packages twice")
+		t.Skip("installs packages")
 	}
 	t.Parallel()
 	s := newSite(t, ordinary(t))
+	s.mkdir(t, "debian")
+	s.linkDebian(t, "debian/debian.tar")
+	s.write(t, "debian/Dockerfile", "FROM scratch\nADD debian.tar /\nCMD [\"/bin/bash\"]\n")
+	s.build(t, "-q", "-t", "debian", "debian")
+	t.Run("builds", func(t *testing.T) {
+		for name, test := range map[string]func(*testing.T, *site){
+			"Dockerfiles as people write them": buildRealDockerfiles,
+			"packages are as root has them":    comparePackages,
+			"resolvconf can be installed":      installResolvconf,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, s)
+			})
+		}
+	})
+	s.checkNoLeftovers(t)
+}
+
+// comparePackages installs packages in a build and in a chroot of real root. What the image says of each file is what
+// root got.
+func comparePackages(t *testing.T, s *site) {
+	t.Helper()
 	ram := s.ram(t)
-	s.mkdir(t, "ctx")
-	s.linkDebian(t, "ctx/debian.tar")
-	s.write(t, "ctx/Containerfile", "FROM scratch AS base\nADD debian.tar /\nRUN <<EOT\n"+debianInstall+"EOT\n"+
+	s.write(t, "packages/Containerfile", "FROM debian AS base\nRUN <<EOT\n"+debianInstall+"EOT\n"+
 		"FROM base\nRUN test $(stat -c %U:%G /var/lib/postfix) = postfix:postfix && getent passwd sshd\n"+
-		"FROM base AS copied\nCOPY --from=base /srv /srv2\nCOPY --from=base /usr/bin/passwd /usr/bin/ssh-agent /bin2/\n")
+		"FROM scratch AS copied\nCOPY --from=base /srv /srv2\nCOPY --from=base /usr/bin/passwd /usr/bin/ssh-agent /bin2/\n")
 
 	chroot := filepath.Join(ram, "chroot")
 	reference := make(chan error)
-	go func() { reference <- installAsRoot(chroot, s.path("ctx/debian.tar")) }()
-	r := s.cooper(t, "build", "--target", "base", "-t", "debian", "-o", "type=oci,dest=base.tar,compression=uncompressed",
-		"ctx")
+	go func() { reference <- installAsRoot(chroot, s.path("debian/debian.tar")) }()
+	r := s.cooper(t, "build", "--target", "base", "-o", "type=oci,dest=base.tar,compression=uncompressed", "packages")
 	if err := <-reference; err != nil {
 		t.Fatal(err)
 	}
 	if r.Code != 0 {
 		t.Fatalf("status %d\n%s", r.Code, tail(r.Stderr))
 	}
-	s.build(t, "--target", "copied", "-o", "type=oci,dest=copied.tar,compression=uncompressed", "ctx")
-	s.build(t, "--target", "1", "ctx")
-	compareWithRoot(t, chroot, mustFiles(t, s.path("base.tar")))
-	checkCopied(t, mustFiles(t, s.path("copied.tar")))
+	s.build(t, "--target", "copied", "-o", "type=oci,dest=copied.tar,compression=uncompressed", "packages")
+	s.build(t, "--target", "1", "packages")
+	base := mustFiles(t, s.path("base.tar"))
+	compareWithRoot(t, chroot, base)
+	checkCopied(t, base["srv/for-www"], mustFiles(t, s.path("copied.tar")))
+}
+
+// installResolvconf installs a package that puts a link in the place of /etc/resolv.conf, which steps go on resolving
+// names with.
+func installResolvconf(t *testing.T, s *site) {
+	t.Helper()
+	s.write(t, "resolv/Containerfile", `FROM debian AS app
+RUN rm -f /etc/resolv.conf
+RUN DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends resolvconf && test -L /etc/resolv.conf
+RUN test "$(readlink /etc/resolv.conf)" = ../run/resolvconf/resolv.conf && echo '192.0.2.7 kept' >>/etc/hosts && echo kept >/etc/hostname
+RUN cd /tmp && apt-get -q download resolvconf && rm resolvconf_*.deb
+RUN rm -r /run/resolvconf
+RUN cd /tmp && apt-get -q download resolvconf && rm resolvconf_*.deb
+FROM debian
+RUN --mount=from=app,target=/app test "$(readlink /app/etc/resolv.conf)" = ../run/resolvconf/resolv.conf
+RUN --mount=from=app,target=/app test "$(cat /app/etc/hostname)" = kept && grep -qx '192.0.2.7 kept' /app/etc/hosts
+RUN --mount=from=app,target=/app test ! -e /app/run/resolvconf/resolv.conf
+`)
+	s.build(t, "resolv")
 }
 
 // ram is a directory of real root's in the site, which is in memory if there is enough: dpkg waits for the disk after
@@ -250,9 +290,8 @@ func target(image map[string]entry, name string) string {
 }
 
 // checkCopied looks at what a second stage copied.
-func checkCopied(t *testing.T, files map[string]entry) {
+func checkCopied(t *testing.T, owner entry, files map[string]entry) {
 	t.Helper()
-	owner := files["srv/for-www"]
 	if got := files["srv2/for-www"]; got.Header == nil || got.Header.Uid != 33 || got.Header.Gid != 4 ||
 		got.Header.Mode&0o7777 != 0o6751 {
 		t.Errorf("copied from the stage: %s, it was %s", got.stringOrNone(got.Header != nil),
