@@ -3,6 +3,7 @@ package tests_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -174,14 +175,39 @@ func haltingRegistry(t *testing.T, address string) (halting string, halted <-cha
 	return strings.TrimPrefix(server.URL, "http://"), half, proceed
 }
 
-// pushBig puts an image with two large layers into a registry: one that can't be compressed, and one that can.
+// bigImage is the archive of an image with two large layers: one that can't be compressed, and one that can. All tests
+// share it, for to make and to compress it takes longer than most of them.
+var bigImage = sync.OnceValues(func() (path string, err error) {
+	dir, err := os.MkdirTemp(suite.dir, "s-")
+	if err != nil {
+		return "", err
+	}
+	s, err := openSite(suite.modes[0], dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	const file = "FROM scratch\nADD base.tar /\nENV PATH=/bin\nRUN head -c 30000000 /dev/urandom >/random\n" +
+		"RUN head -c 30000000 /dev/zero >/zeros\n"
+	path = filepath.Join(suite.dir, "big.tar")
+	if err := errors.Join(s.makeBusybox(), os.WriteFile(s.path("busybox/Big"), []byte(file), 0o644)); err != nil {
+		return "", err
+	}
+	cmd := s.command(suite.cooper, "build", "-q", "-o", "type=oci,dest="+s.path("big.tar"), "-f", "busybox/Big", "busybox")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the big image: %w\n%s", err, out)
+	}
+	return path, errors.Join(os.Chmod(s.path("big.tar"), 0o644), os.Rename(s.path("big.tar"), path))
+})
+
+// pushBig puts the big image into a registry.
 func (s *site) pushBig(t *testing.T, name string) {
 	t.Helper()
-	s.busybox(t, "base")
-	s.write(t, "big/Containerfile",
-		"FROM base\nRUN head -c 30000000 /dev/urandom >/random\nRUN head -c 30000000 /dev/zero >/zeros\n")
-	s.build(t, "-t", "big", "big")
-	s.pushAs(t, "oci", "localhost/big:latest", name)
+	path, err := bigImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, "skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", "oci-archive:"+path, "docker://"+name)
 }
 
 func TestPullThatIsStopped(t *testing.T) {
@@ -247,6 +273,7 @@ func TestAsRootPullOnAFullDisk(t *testing.T) {
 		from := newSite(t, m)
 		address, _ := from.startRegistry(t)
 		from.pushBig(t, address+"/lib/big:1")
+		from.busybox(t, "base")
 		from.pushAs(t, "oci", "localhost/base:latest", address+"/lib/small:1")
 		s := newSite(t, m)
 		s.smallDisk(t, 40, 10000)
