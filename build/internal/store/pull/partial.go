@@ -37,7 +37,7 @@ func (c *layerCopy) partialSource(ctx context.Context, l *pendingLayer) (*layerS
 		return nil, err
 	}
 	stop := c.report(l, archive.Fetched, &came)
-	return &layerSource{Reader: archive, done: func(whole bool) error {
+	return &layerSource{Reader: archive, done: func(_ context.Context, whole bool) error {
 		stop(whole)
 		return archive.Close()
 	}}, nil

@@ -104,7 +104,8 @@ type layerSource struct {
 	blob library.Blob
 	// spool is a file that gets the blob as it is read; nil: it is not kept.
 	spool *os.File
-	done  func(whole bool) error
+	// done ends reading; whole says that all was right. Its context is not that of reading, which ends with the last byte.
+	done func(ctx context.Context, whole bool) error
 }
 
 // storeSource reads an archive from a layer of the store.
@@ -114,7 +115,7 @@ func (c *layerCopy) storeSource(ctx context.Context, same storage.Layer) (*layer
 		return nil, err
 	}
 	return &layerSource{
-		Reader: store.Interruptible(ctx, rc), done: func(bool) error { return rc.Close() },
+		Reader: store.Interruptible(ctx, rc), done: func(context.Context, bool) error { return rc.Close() },
 		blob: library.Blob{Digest: same.CompressedDigest, Size: same.CompressedSize, Compression: same.CompressionType},
 	}, nil
 }
@@ -138,7 +139,7 @@ func (c *layerCopy) blobSource(ctx context.Context, l *pendingLayer) (_ *layerSo
 		s.Reader = io.TeeReader(s.Reader, s.spool)
 	}
 	stop := c.report(l, l.desc.Size, &came)
-	s.done = func(whole bool) error {
+	s.done = func(ctx context.Context, whole bool) error {
 		stop(whole)
 		_ = rc.Close() // everything was read, or does not count
 		if s.spool == nil {
@@ -161,7 +162,7 @@ func (c *layerCopy) stageFrom(ctx context.Context, l *pendingLayer,
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, from.done(err == nil)) }()
+	defer func() { err = errors.Join(err, from.done(ctx, err == nil)) }()
 	st := &stagedLayer{dir: filepath.Join(c.area.dir, strconv.Itoa(l.number))}
 	if err := os.Mkdir(st.dir, 0o700); err != nil {
 		return fmt.Errorf("unpack a layer: %w", err)
