@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -10,9 +11,13 @@ import (
 // Contents says what is in the regular files that Digest has found below directories, so that a later copy can tell
 // which of them are still the same. It belongs to one call.
 type Contents struct {
-	mu   sync.Mutex
-	list []byte
+	mu sync.Mutex
+	// lists hold the records, of some directories each.
+	lists [][]byte
 }
+
+// contentsPart is how many bytes a part of the records has, so that no large one is moved to grow.
+const contentsPart = 64 << 10
 
 // A record of Contents is a digest of a file's path, which tells the files of one listing apart, and the beginning of
 // the digest of its content with the extended attributes.
@@ -31,18 +36,29 @@ func (c *Contents) keep(d *dirHash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range d.entries {
-		if e.kind == unix.DT_REG {
-			c.list = binary.LittleEndian.AppendUint64(c.list, own.child(e.name))
-			c.list = append(c.list, e.sum[:contentSum]...)
+		if e.kind != unix.DT_REG {
+			continue
 		}
+		last := len(c.lists) - 1
+		if last < 0 || len(c.lists[last])+contentRecord > cap(c.lists[last]) {
+			c.lists = append(c.lists, make([]byte, 0, contentsPart))
+			last++
+		}
+		list := binary.LittleEndian.AppendUint64(c.lists[last], own.child(e.name))
+		c.lists[last] = append(list, e.sum[:contentSum]...)
 	}
 }
 
 // Count is how many files there are.
-func (c *Contents) Count() int { return len(c.list) / contentRecord }
+func (c *Contents) Count() (n int) {
+	for _, list := range c.lists {
+		n += len(list) / contentRecord
+	}
+	return n
+}
 
 // Bytes is what [Contents.Same] of another call takes.
-func (c *Contents) Bytes() []byte { return c.list }
+func (c *Contents) Bytes() []byte { return slices.Concat(c.lists...) }
 
 // Same gives a function that tells of a path whether the file had the same content in an earlier listing; nil if none
 // had, or the listing is none. Paths with the same digest count as other files.
@@ -50,7 +66,7 @@ func (c *Contents) Same(earlier []byte) func(path string) bool {
 	if len(earlier)%contentRecord != 0 {
 		return nil
 	}
-	before, now := contentsByPath(earlier), contentsByPath(c.list)
+	before, now := contentsByPath(earlier), contentsByPath(c.Bytes())
 	for path, sum := range now {
 		if sum == nil || string(before[path]) != string(sum) {
 			delete(now, path)

@@ -190,7 +190,17 @@ type digester struct {
 	prints *prints
 }
 
-var _ Visitor[*dirHash] = (*digester)(nil)
+var (
+	_ Visitor[*dirHash]  = (*digester)(nil)
+	_ expecter[*dirHash] = (*digester)(nil)
+)
+
+// expect makes room for entries.
+func (*digester) expect(dir *dirHash, count int) {
+	dir.mu.Lock()
+	dir.entries = slices.Grow(dir.entries, count)
+	dir.mu.Unlock()
+}
 
 // item digests one source; nil if none of it would be copied.
 func (d *digester) item(ctx context.Context, item Selected) (*hashEntry, error) {

@@ -2,9 +2,9 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -47,7 +47,7 @@ type prints struct {
 	owners func(uid, gid uint32)
 
 	mu  sync.Mutex
-	sum [4]uint64
+	sum [2]uint64
 }
 
 var _ Visitor[struct{}] = (*prints)(nil)
@@ -66,26 +66,33 @@ func (p *prints) add(dir, name string, st *unix.Stat_t) {
 	if p == nil {
 		return
 	}
-	var text [256]byte // most paths fit, and nothing is allocated for these
-	b := text[:0]
-	for _, n := range []uint64{
-		st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size),
-		uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()),
-	} {
-		b = binary.LittleEndian.AppendUint64(b, n)
+	path := pathHash(dir).child(name)
+	var one [len(p.sum)]uint64
+	for lane := range one {
+		h := path + uint64(lane)
+		for _, n := range [...]uint64{
+			st.Dev, st.Ino, uint64(st.Mode), uint64(st.Uid), uint64(st.Gid), uint64(st.Size),
+			uint64(st.Mtim.Nano()), uint64(st.Ctim.Nano()),
+		} {
+			h = mix(h, n)
+		}
+		one[lane] = h
 	}
-	if dir != "" {
-		b = append(append(b, dir...), '/')
-	}
-	d := sha256.Sum256(append(b, name...))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owners != nil {
 		p.owners(st.Uid, st.Gid)
 	}
 	for i := range p.sum {
-		p.sum[i] += binary.LittleEndian.Uint64(d[8*i:])
+		p.sum[i] += one[i]
 	}
+}
+
+// mix stirs a number into a sum, so that every bit of both counts in every bit of the result.
+func mix(sum, n uint64) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	hi, lo := bits.Mul64(sum^n^odd, sum+odd|1)
+	return hi ^ lo ^ n*odd
 }
 
 func (p *prints) Enter(_ struct{}, e Entry, fd int) (struct{}, error) {

@@ -44,7 +44,8 @@ func (l *Listing) Text() string {
 	if l == nil {
 		return ""
 	}
-	var text []byte
+	const usual = 64 // bytes of a line
+	text := make([]byte, 0, usual*min(l.count.Load(), maxListed))
 	for _, top := range l.tops {
 		if top.entry.dir == nil {
 			text = filelist.Append(text, top.entry.listed(top.path))

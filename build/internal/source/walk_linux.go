@@ -51,6 +51,11 @@ type hider[D any] interface {
 	hidden(dir D, name string)
 }
 
+// An expecter is a Visitor that is told how many names that aren't directories come at once.
+type expecter[D any] interface {
+	expect(dir D, count int)
+}
+
 // A Tree says where Walk starts.
 type Tree[D any] struct {
 	// Dir and Base name the top directory, as in Selected; Path is its path below the root.
@@ -89,6 +94,7 @@ func Walk[D any](ctx context.Context, t Tree[D], v Visitor[D]) error {
 	at.narrow = t.narrow.at(t.Path)
 	w := &walker[D]{visitor: v}
 	w.hider, _ = v.(hider[D])
+	w.expecter, _ = v.(expecter[D])
 	w.wake.L = &w.mu
 	top := &walkNode[D]{fd: fd, path: t.Path, state: t.State, at: at}
 	top.pending.Store(1)
@@ -147,8 +153,10 @@ type walkTask[D any] struct {
 type walker[D any] struct {
 	visitor Visitor[D]
 	// hider is the visitor if it is a hider, and nil otherwise.
-	hider   hider[D]
-	stopped atomic.Bool
+	hider hider[D]
+	// expecter is the same for an expecter.
+	expecter expecter[D]
+	stopped  atomic.Bool
 
 	mu   sync.Mutex
 	wake sync.Cond
@@ -304,6 +312,9 @@ func (w *walker[D]) handle(node *walkNode[D], entries []fsys.Dirent) {
 		}
 	}
 
+	if w.expecter != nil && len(files) > 0 {
+		w.expecter.expect(node.state, len(files))
+	}
 	for _, d := range files {
 		if w.stopped.Load() {
 			node.broken.Store(true)

@@ -53,13 +53,27 @@ func Append(text []byte, f File) []byte {
 		text = hex.AppendEncode(text, f.Mark[:])
 	}
 	text = append(text, ' ')
-	if strings.ContainsFunc(f.Path, func(r rune) bool { return !strconv.IsPrint(r) || r == '"' || r == '\uFFFD' }) {
+	if !plain(f.Path) && strings.ContainsFunc(f.Path, odd) {
 		text = strconv.AppendQuoteToASCII(text, f.Path)
 	} else {
 		text = append(text, f.Path...)
 	}
 	return append(text, '\n')
 }
+
+// plain tells whether a path has nothing but ASCII that can be written as it is: most have, and looking takes less time
+// than to take it apart.
+func plain(path string) bool {
+	for i := range len(path) {
+		if c := path[i]; c < ' ' || c > '~' || c == '"' {
+			return false
+		}
+	}
+	return true
+}
+
+// odd tells whether a path with this character is quoted.
+func odd(r rune) bool { return !strconv.IsPrint(r) || r == '"' || r == '\uFFFD' }
 
 // parse reads a line; ok is false for one that nobody has written.
 func parse(line string) (f File, ok bool) {
