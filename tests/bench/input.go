@@ -30,17 +30,20 @@ const (
 // Inputs that makeInput knows.
 const (
 	inputTree = "tree"
-	inputFile = "file"
+	// inputLargeTree is ten times as many files.
+	inputLargeTree = "trees"
+	inputFile      = "file"
 	// inputMixed is a file that gzip makes smaller as it does those of images.
 	inputMixed = "mixed"
 )
 
 const (
-	treeFiles     = 10_000
-	treeFileBytes = 4 << 10
-	treeDirFiles  = 100
-	fileBytes     = 1 << 30
-	mixedBytes    = 500_000_000
+	treeFiles      = 10_000
+	largeTreeFiles = 100_000
+	treeFileBytes  = 4 << 10
+	treeDirFiles   = 100
+	fileBytes      = 1 << 30
+	mixedBytes     = 500_000_000
 )
 
 // makeInput writes one of the inputs below dir: pseudo-random bytes, the same each time, that don't compress.
@@ -48,16 +51,9 @@ func makeInput(kind, dir string) error {
 	source := rand.NewChaCha8([32]byte{1})
 	switch kind {
 	case inputTree:
-		for i := range treeFiles {
-			parent := filepath.Join(dir, inputTree, fmt.Sprintf("dir-%03d", i/treeDirFiles))
-			if err := os.MkdirAll(parent, 0o755); err != nil {
-				return fmt.Errorf("make input tree: %w", err)
-			}
-			if err := writeRandom(filepath.Join(parent, fmt.Sprintf("file-%05d", i)), source, treeFileBytes); err != nil {
-				return err
-			}
-		}
-		return nil
+		return makeTree(filepath.Join(dir, kind), treeFiles, source)
+	case inputLargeTree:
+		return makeTree(filepath.Join(dir, kind), largeTreeFiles, source)
 	case inputFile:
 		return writeRandom(filepath.Join(dir, inputFile), source, fileBytes)
 	case inputMixed:
@@ -65,6 +61,25 @@ func makeInput(kind, dir string) error {
 	default:
 		return fmt.Errorf("make input: unknown kind %q", kind)
 	}
+}
+
+// treeFile is the path of a file in a tree.
+func treeFile(i int) string {
+	return filepath.Join(fmt.Sprintf("dir-%03d", i/treeDirFiles), fmt.Sprintf("file-%05d", i))
+}
+
+// makeTree makes a tree of many small files.
+func makeTree(dir string, files int, source *rand.ChaCha8) error {
+	for i := range files {
+		path := filepath.Join(dir, treeFile(i))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("make input tree: %w", err)
+		}
+		if err := writeRandom(path, source, treeFileBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeMixed(path string) error {
