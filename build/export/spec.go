@@ -112,7 +112,7 @@ const (
 //	                   if there is one
 //	src                local and tar: the directory of the image that is written
 //	mode               local: copy, or delete, which removes from dest what the image doesn't have
-//	platform-split     local: whether there is a directory for each platform
+//	platform-split     local, tar: whether there is a directory for each platform
 //	tar                oci only: false writes a directory
 //	rewrite-timestamp  not local and tar: true, which it always is
 //	compression        oci, image and registry: gzip, zstd, zstd:chunked, estargz or uncompressed
@@ -188,7 +188,7 @@ func keys(t Type) []string {
 	case TypeLocal:
 		return []string{"dest", "mode", "platform-split", "src", "type"}
 	case TypeTar:
-		return []string{"dest", "src", "type"}
+		return []string{"dest", "platform-split", "src", "type"}
 	case TypeCacheOnly:
 		return []string{"type"}
 	case TypeImage, TypeRegistry:

@@ -71,7 +71,7 @@ func TestSpecsThatCannotBeWrittenAreRefusedByName(t *testing.T) {
 		"type=local,dest=a,mode=move":         "mode=move: must be copy or delete",
 		"type=local,dest=/,mode=delete":       "would remove all files of this machine",
 		"type=local,dest=a,platform-split=x":  "platform-split=x: must be true or false",
-		"type=tar,dest=a,mode=delete":         `key "mode" isn't one that type=tar has; those are dest, src, type`,
+		"type=tar,dest=a,mode=delete":         `key "mode" isn't one that type=tar has; those are dest, platform-split, src, type`,
 		"type=oci,dest=a,rewrite-timestamp=0": "rewrite-timestamp=0: must be true",
 		"type=registry,push=false":            "type=registry is always pushed",
 		"type=image,compression=zstd":         "with push=true only",

@@ -29,11 +29,20 @@ func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, m
 	if spec.Split != nil {
 		split = *spec.Split
 	}
+	if spec.Type == export.TypeTar && (split || len(images) > 1) {
+		err := export.WriteTar(ctx, spec.Dest, b.Stdout, func(w io.Writer) error {
+			return b.tarAll(ctx, spec, images, split, io.MultiWriter(w, meter))
+		})
+		if err != nil {
+			return outputError(spec.Dest, err)
+		}
+		return nil
+	}
 	written := map[string]bool{}
 	for i, m := range images {
 		dest, one := spec.Dest, fileOutput{spec: spec, files: m.files, meter: meter}
 		if split {
-			dest = filepath.Join(dest, strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_"))
+			dest = filepath.Join(dest, directoryOf(m))
 		}
 		if !split && len(images) > 1 {
 			one.written, one.spec.Delete = written, spec.Delete && i == 0
@@ -43,6 +52,11 @@ func (b Room) writeFiles(ctx context.Context, spec export.Spec, images []made, m
 		}
 	}
 	return nil
+}
+
+// directoryOf is the name of the directory that has the files of one of several images.
+func directoryOf(m made) string {
+	return strings.ReplaceAll(platforms.FormatAll(m.image.Platform), "/", "_")
 }
 
 // fileOutput is the root whose files are written, and the meter that counts their bytes.

@@ -40,7 +40,7 @@ func (b Room) indexOf(all []made, names []string) images.IndexRecord {
 // without a name to push to.
 func Check(platforms []ocispec.Platform, specs []export.Spec, tags []string) error {
 	for _, spec := range specs {
-		if len(platforms) > 1 && (spec.Type == export.TypeDocker || spec.Type == export.TypeTar) {
+		if len(platforms) > 1 && spec.Type == export.TypeDocker {
 			return fmt.Errorf("--output %s: %w", spec.Dest, export.ErrManyPlatforms)
 		}
 		if err := spec.Annotations.Check(platforms); err != nil {

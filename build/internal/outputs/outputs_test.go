@@ -22,7 +22,7 @@ func TestSomeOutputsHoldOnePlatformOnly(t *testing.T) {
 	one := []ocispec.Platform{{OS: "linux", Architecture: "amd64"}}
 	two := append(one, ocispec.Platform{OS: "linux", Architecture: "arm64"})
 	for kind, many := range map[export.Type]bool{
-		export.TypeOCI: true, export.TypeLocal: true, export.TypeDocker: false, export.TypeTar: false,
+		export.TypeOCI: true, export.TypeLocal: true, export.TypeDocker: false, export.TypeTar: true,
 	} {
 		specs := []export.Spec{{Type: kind, Dest: "x"}}
 		if err := Check(one, specs, nil); err != nil {
