@@ -158,6 +158,7 @@ func lowerRows() []importRule {
 			pkg: "internal/headroom",
 			job: "how many processes the user can still start, and how many commands of others may have",
 		},
+		{pkg: "internal/size", job: "numbers of bytes as command lines give them"},
 		{pkg: "userns", job: "ID maps, subuid and subgid look-up"},
 		{
 			pkg: "userns/accounts", job: "an image's /etc/passwd and /etc/group, hostile",

@@ -100,7 +100,7 @@ func commandRows() []importRule {
 			pkg: "cmd/cooper/internal/stepflags",
 			job: "flags about the commands of steps and containers: sandbox, secrets, user namespace",
 			mayImport: "build cmd/cooper/internal/command cmd/cooper/internal/secretcmd " +
-				"cmd/cooper/internal/settings executor/joined userns userns/reexec",
+				"cmd/cooper/internal/settings executor/joined internal/size userns userns/reexec",
 		},
 		{
 			pkg: "cmd/cooper/internal/usernscmd", job: "the verbs userns and unshare",
@@ -324,7 +324,7 @@ func commandRows() []importRule {
 				"build/internal/store/containers build/internal/store/depot build/internal/store/images " +
 				"build/internal/store/snapshot build/internal/workstate build/plan build/progress " +
 				"build/session build/sourcedate executor imagebuilder imagebuilder/annotation " +
-				"imagebuilder/layer internal/terminal",
+				"imagebuilder/layer internal/size internal/terminal",
 		},
 		{
 			pkg: "build/sourcepolicy",

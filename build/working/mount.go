@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/internal/size"
 )
 
 // AddMount reads a --mount of a command: a directory or file of the host, below dir if its path is relative, a
@@ -101,7 +102,7 @@ func (m *mount) set(key, value string) (err error) {
 	case "mode", "uid", "gid":
 		err = m.own(key, value)
 	case "tmpfs-size", "size":
-		m.SizeBytes, err = bytesOf(value)
+		m.SizeBytes, err = size.Parse(value)
 	// These ask for what is always so, or for labels that commands don't have.
 	case "z", "Z", "relabel", "bind-propagation", "bind-nonrecursive", "private", "rprivate":
 	default:
@@ -145,20 +146,4 @@ func flag(value string, is bool) (bool, error) {
 		return is, fmt.Errorf("must be true or false")
 	}
 	return on == is, nil
-}
-
-// bytesOf reads a size with k, m or g behind it, powers of 1024.
-func bytesOf(text string) (int64, error) {
-	number, shift := strings.TrimSuffix(strings.ToLower(text), "b"), 0
-	for unit, s := range map[string]int{"k": 10, "m": 20, "g": 30} {
-		if n, ok := strings.CutSuffix(number, unit); ok {
-			number, shift = n, s
-			break
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > 1<<62>>shift {
-		return 0, fmt.Errorf("must be a size, such as 64m")
-	}
-	return n << shift, nil
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -14,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/settings"
+	"github.com/cooperbuild/cooper/internal/size"
 )
 
 // NetworkDefault is the network of steps for which nobody asks for another.
@@ -217,23 +217,12 @@ func (r *Run) mount(o *build.RunOptions) (err error) {
 	return nil
 }
 
-// parseSize reads a number of bytes with b, k, m or g behind it, powers of 1024; empty is 0.
+// parseSize reads a number of bytes; empty is 0.
 func parseSize(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	number, shift := strings.TrimSuffix(strings.ToLower(text), "b"), 0
-	for unit, s := range map[string]int{"k": 10, "m": 20, "g": 30} {
-		if n, ok := strings.CutSuffix(number, unit); ok {
-			number, shift = n, s
-			break
-		}
-	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > 1<<62>>shift {
-		return 0, errors.New("must be a size, such as 64m")
-	}
-	return n << shift, nil
+	return size.Parse(text)
 }
 
 // agents reads --ssh. Without a path it is the agent of the environment.
