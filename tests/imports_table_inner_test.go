@@ -159,12 +159,12 @@ func innerRows() []importRule {
 		{
 			pkg: "build/internal/rootfs",
 			job: "root file systems: chains of layers that are made, looked up, committed and shown",
-			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/builder " +
-				"build/internal/rootfs/flights build/internal/rootfs/reading build/internal/rootfs/together " +
-				"build/internal/store build/internal/store/idranges build/internal/store/images " +
-				"build/internal/store/shift build/internal/store/snapshot build/plan build/progress " +
-				"build/reclaim executor executor/overlay imagebuilder/layer internal/fsys internal/guard " +
-				"userns userns/accounts",
+			mayImport: "build/internal/cache build/internal/fileop build/internal/rootfs/account " +
+				"build/internal/rootfs/builder build/internal/rootfs/flights build/internal/rootfs/reading " +
+				"build/internal/rootfs/together build/internal/store build/internal/store/idranges " +
+				"build/internal/store/images build/internal/store/shift build/internal/store/snapshot " +
+				"build/plan build/progress build/reclaim executor executor/overlay imagebuilder/layer " +
+				"internal/fsys internal/guard userns userns/accounts",
 		},
 		{
 			pkg: "build/internal/rootfs/reading",
@@ -194,6 +194,10 @@ func innerRows() []importRule {
 			job: "who builds, in which user namespaces, and what to do about IDs that these leave out",
 			mayImport: "build/internal/fileop build/internal/store/shift build/internal/store/snapshot " +
 				"executor/joined userns",
+		},
+		{
+			pkg: "build/internal/rootfs/account", job: "what those are told who account for the steps of a build",
+			mayImport: "build/internal/cache build/plan",
 		},
 		{
 			pkg: "build/internal/outputs",

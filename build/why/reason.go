@@ -10,7 +10,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/internal/source/filelist"
 )
 
@@ -51,14 +51,14 @@ func ago(d time.Duration) string {
 // miss says why a step ran; key is what it was looked up by, if that is known.
 func (row Row) miss(c *cache.Cache, key cache.Key, recipes func() (old, now *cache.Recipe, from string)) Reason {
 	switch row.Cause {
-	case rootfs.NoCache:
+	case account.NoCache:
 		return Reason{Kind: "no-cache", Text: "--no-cache has every step run"}
-	case rootfs.Fresh:
+	case account.Fresh:
 		return Reason{Kind: "no-cache-filter", Text: "--no-cache-filter has its stage run"}
-	case rootfs.TooOld:
+	case account.TooOld:
 		return Reason{Kind: "too-old", Made: &row.Made,
 			Text: "its result, made " + ago(time.Since(row.Made)) + " ago, is older than --cache-ttl allows"}
-	case rootfs.LayerLost:
+	case account.LayerLost:
 		return evicted(c.Evicted(row.Layer, key), "its layer was removed from the store by another program")
 	}
 	if key != "" {

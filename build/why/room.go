@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 )
@@ -56,7 +56,7 @@ type Room struct {
 	before func() []Row
 }
 
-var _ rootfs.Teller = (*Room)(nil)
+var _ account.Teller = (*Room)(nil)
 
 // New makes the room of a build.
 func New(o Options) *Room {
@@ -111,8 +111,8 @@ func (r *Room) readEarlier() []Row {
 	return append(old.Rows, more...)
 }
 
-// Hit is that of [rootfs.Teller].
-func (r *Room) Hit(s *plan.Step, h rootfs.Hit) {
+// Hit is that of [account.Teller].
+func (r *Room) Hit(s *plan.Step, h account.Hit) {
 	row := r.row(s)
 	row.Shape, row.Key, row.Cached = h.Shape, h.Key, true
 	row.From, row.Made, row.Took = h.Record.From, h.Record.Created, h.Record.Took
@@ -149,8 +149,8 @@ func (r *Room) Steps(graph *plan.Graph) (all []Step) {
 	return all
 }
 
-// Missed is that of [rootfs.Teller].
-func (r *Room) Missed(ctx context.Context, s *plan.Step, m rootfs.Miss) {
+// Missed is that of [account.Teller].
+func (r *Room) Missed(ctx context.Context, s *plan.Step, m account.Miss) {
 	row := r.row(s)
 	row.Shape, row.Cause = m.Shape, m.Cause
 	if m.Record != nil {
@@ -171,7 +171,7 @@ func (r *Room) Missed(ctx context.Context, s *plan.Step, m rootfs.Miss) {
 }
 
 // recipes gives what the step and the nearest one were made of.
-func (row Row) recipes(ctx context.Context, c *cache.Cache, m rootfs.Miss) func() (old, now *cache.Recipe,
+func (row Row) recipes(ctx context.Context, c *cache.Cache, m account.Miss) func() (old, now *cache.Recipe,
 	from string) {
 	return func() (old, now *cache.Recipe, from string) {
 		if m.Recipe == nil {
@@ -186,7 +186,7 @@ func (row Row) recipes(ctx context.Context, c *cache.Cache, m rootfs.Miss) func(
 	}
 }
 
-// Recorded is that of [rootfs.Teller].
+// Recorded is that of [account.Teller].
 func (r *Room) Recorded(s *plan.Step, key cache.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

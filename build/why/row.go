@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 )
 
 // Row is a step of a build.
@@ -25,8 +25,8 @@ type Row struct {
 	Below string `json:"below,omitempty"`
 	Base  bool   `json:"base,omitempty"`
 	// Cached tells that it need not run. Cause says why it had to.
-	Cached bool         `json:"cached,omitempty"`
-	Cause  rootfs.Cause `json:"cause,omitempty"`
+	Cached bool          `json:"cached,omitempty"`
+	Cause  account.Cause `json:"cause,omitempty"`
 	// From, Made and Took are those of the record that spared it, or of the one that could not be used.
 	From string        `json:"from,omitempty"`
 	Made time.Time     `json:"made,omitzero"`

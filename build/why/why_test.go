@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/internal/rootfs"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/plan"
 	"github.com/cooperbuild/cooper/build/progress"
 )
@@ -149,9 +149,9 @@ func TestABuildIsComparedWithTheOnesBefore(t *testing.T) {
 	}
 	b := builds{t, c, ProjectOf("/ctx", "", "")}
 	key := func(name string) cache.Key { return cache.NewKey(name).Key() }
-	run := func(name string, cause rootfs.Cause, fails bool) func(r *Room, s *plan.Step) {
+	run := func(name string, cause account.Cause, fails bool) func(r *Room, s *plan.Step) {
 		return func(r *Room, s *plan.Step) {
-			r.Missed(context.Background(), s, rootfs.Miss{Cause: cause, Shape: key("shape")})
+			r.Missed(context.Background(), s, account.Miss{Cause: cause, Shape: key("shape")})
 			if !fails {
 				r.Recorded(s, key(name))
 			}
@@ -170,27 +170,27 @@ func TestABuildIsComparedWithTheOnesBefore(t *testing.T) {
 		}
 	}
 	put("one", "user 1")
-	if got := reason(b.build(run("one", rootfs.NewShape, false))); got != "no step like it has run before" {
+	if got := reason(b.build(run("one", account.NewShape, false))); got != "no step like it has run before" {
 		t.Error(got)
 	}
 	put("two", "user 2")
-	if got := reason(b.build(run("two", rootfs.NoRecord, false))); got != "the user has changed: it is 2, and was 1" {
+	if got := reason(b.build(run("two", account.NoRecord, false))); got != "the user has changed: it is 2, and was 1" {
 		t.Error(got)
 	}
 	hit := b.build(func(r *Room, s *plan.Step) {
-		r.Hit(s, rootfs.Hit{Shape: key("shape"), Key: key("one"), Record: cache.Record{Created: time.Now(), Took: time.Second,
+		r.Hit(s, account.Hit{Shape: key("shape"), Key: key("one"), Record: cache.Record{Created: time.Now(), Took: time.Second,
 			From: "registry"}})
 	})
 	if got := hit.hit(time.Now()); got.Text != "from registry, made less than a second ago, saves 1s" ||
 		got.SavedSeconds != 1 {
 		t.Errorf("%+v", got)
 	}
-	if got := reason(b.build(run("two", rootfs.NoCache, false))); got != "--no-cache has every step run" {
+	if got := reason(b.build(run("two", account.NoCache, false))); got != "--no-cache has every step run" {
 		t.Error(got)
 	}
-	b.build(run("", rootfs.NoRecord, true))
+	b.build(run("", account.NoRecord, true))
 	put("three", "user 3")
-	if got := reason(b.build(run("three", rootfs.NoRecord,
+	if got := reason(b.build(run("three", account.NoRecord,
 		false))); got != "it failed or was stopped in an earlier build" {
 		t.Error(got)
 	}
@@ -198,11 +198,11 @@ func TestABuildIsComparedWithTheOnesBefore(t *testing.T) {
 		"cooper prune"); err != nil {
 		t.Fatal(err)
 	}
-	if got := reason(b.build(run("three", rootfs.NewShape,
+	if got := reason(b.build(run("three", account.NewShape,
 		false))); got != "its result was removed less than a second ago by cooper prune" {
 		t.Error(got)
 	}
-	if row := b.build(run("four", rootfs.LayerLost,
+	if row := b.build(run("four", account.LayerLost,
 		false)); reason(row) != "its layer was removed from the store by another program" {
 		t.Error(reason(row))
 	}

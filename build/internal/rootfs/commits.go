@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
 	"github.com/cooperbuild/cooper/build/internal/store/snapshot"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -27,7 +28,7 @@ type commits struct {
 	fail      func(s *plan.Step, err error) error
 	sealed    func(s *plan.Step, l cache.Layer)
 	noted     func(s *plan.Step, shape, key cache.Key)
-	teller    Teller
+	teller    account.Teller
 	// group has the commits that run; their first failure ends the build.
 	group errgroup.Group
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/flights"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
 	"github.com/cooperbuild/cooper/build/plan"
@@ -37,7 +38,7 @@ func (b *Roots) Make(ctx context.Context, s *plan.Step, below *Root, w Work) (r 
 		if r, key, err = m.find(ctx); r != nil || err != nil {
 			return r, r != nil, err
 		}
-		cause = NoRecord
+		cause = account.NoRecord
 	}
 	if m.shape.Awaited {
 		flight, another, err := b.flights.Begin(ctx, m.inTheAir())
@@ -111,7 +112,7 @@ func (m making) find(ctx context.Context) (*Root, cache.Key, error) {
 	m.roots.cached.Add(1)
 	m.roots.commits.note(m.step, m.shape.Key, got.key)
 	if to := m.roots.Teller; to != nil {
-		to.Hit(m.step, Hit{Shape: m.shape.Key, Key: got.key, Record: *got.rec})
+		to.Hit(m.step, account.Hit{Shape: m.shape.Key, Key: got.key, Record: *got.rec})
 	}
 	return m.found(got.root), got.key, m.roots.Cache.MarkSeen(m.shape.Key, "")
 }

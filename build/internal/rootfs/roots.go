@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/flights"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/reading"
 	"github.com/cooperbuild/cooper/build/internal/rootfs/together"
@@ -49,7 +50,7 @@ type Options struct {
 	// and of the record. It may be nil.
 	Noted func(s *plan.Step, shape, key cache.Key)
 	// Teller is told what becomes of each step; nil: nobody is.
-	Teller Teller
+	Teller account.Teller
 	// Sealed is called for each layer that a step has made, once it is in the store. It must not block. It may be nil.
 	Sealed func(s *plan.Step, l cache.Layer)
 }

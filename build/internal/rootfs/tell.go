@@ -4,72 +4,28 @@ import (
 	"context"
 
 	"github.com/cooperbuild/cooper/build/internal/cache"
-	"github.com/cooperbuild/cooper/build/plan"
+	"github.com/cooperbuild/cooper/build/internal/rootfs/account"
 )
-
-// A Teller is told what becomes of steps. Its methods may be called by several goroutines.
-type Teller interface {
-	// Hit says that a step needn't run.
-	Hit(s *plan.Step, h Hit)
-	// Missed says that a step is about to run.
-	Missed(ctx context.Context, s *plan.Step, m Miss)
-	// Recorded says that the result of a step that has run is in the cache.
-	Recorded(s *plan.Step, key cache.Key)
-}
-
-// Hit is the record that spares a step.
-type Hit struct {
-	Shape, Key cache.Key
-	Record     cache.Record
-}
-
-// Cause says why a step has to run.
-type Cause string
-
-// The causes.
-const (
-	// NoCache and Fresh: the build, or the stage, is done anew.
-	NoCache Cause = "no-cache"
-	Fresh   Cause = "no-cache-filter"
-	// NewShape: no step of this shape was ever recorded. NoRecord: none with these inputs was.
-	NewShape Cause = "shape"
-	NoRecord Cause = "inputs"
-	// TooOld: the record is older than it may be. LayerLost: the store has not got the record's layer any more.
-	TooOld    Cause = "too-old"
-	LayerLost Cause = "lost"
-)
-
-// Miss is a step that has to run.
-type Miss struct {
-	Cause Cause
-	// Shape and Key are what the step was looked up by; the key is empty if it isn't known yet.
-	Shape, Key cache.Key
-	// Record is the one that can't be used; nil: there is none.
-	Record *cache.Record
-	// Recipe says what the key is made of, or the shape only if the Cause is NewShape; nil: nobody knows. It may read
-	// files.
-	Recipe func(ctx context.Context) (*cache.Recipe, error)
-}
 
 // missed tells why the step runs; key is what it was looked up by.
-func (m making) missed(ctx context.Context, cause Cause, key cache.Key) {
+func (m making) missed(ctx context.Context, cause account.Cause, key cache.Key) {
 	to := m.roots.Teller
 	if to == nil {
 		return
 	}
-	miss := Miss{Cause: cause, Shape: m.shape.Key, Key: key}
-	if cause == NoRecord {
+	miss := account.Miss{Cause: cause, Shape: m.shape.Key, Key: key}
+	if cause == account.NoRecord {
 		switch rec := m.roots.Cache.Get(key); {
 		case rec == nil:
 		case fresh(rec, m.roots.TTL) == nil:
-			miss.Cause, miss.Record = TooOld, rec
+			miss.Cause, miss.Record = account.TooOld, rec
 		default:
-			miss.Cause, miss.Record = LayerLost, rec
+			miss.Cause, miss.Record = account.LayerLost, rec
 		}
 	}
-	if d, ok := m.work.(Described); ok && (cause == NoRecord || cause == NewShape) {
+	if d, ok := m.work.(Described); ok && (cause == account.NoRecord || cause == account.NewShape) {
 		miss.Recipe = func(ctx context.Context) (*cache.Recipe, error) {
-			if cause == NewShape {
+			if cause == account.NewShape {
 				return d.Recipe(ctx, nil)
 			}
 			return d.Recipe(ctx, &m.below.content)
@@ -79,12 +35,12 @@ func (m making) missed(ctx context.Context, cause Cause, key cache.Key) {
 }
 
 // cause is why a step runs that isn't looked up, or has not been seen.
-func (m making) cause() Cause {
+func (m making) cause() account.Cause {
 	switch {
 	case m.roots.NoCache:
-		return NoCache
+		return account.NoCache
 	case m.step.Fresh:
-		return Fresh
+		return account.Fresh
 	}
-	return NewShape
+	return account.NewShape
 }

@@ -125,7 +125,7 @@ func (s *Store) MountLayer(id string) (dir string, unmount func() error, err err
 		_, err := s.library.Unmount(id, false)
 		return err
 	}
-	giveBack, err := s.keepRoot(id)
+	giveBack, err := keepRoot(s, id)
 	if err != nil {
 		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)
 	}

@@ -10,7 +10,7 @@ import (
 
 // keepRoot remembers who owns a layer's root directory: the driver overlay gives the directory to root when it mounts
 // the layer. giveBack, which is called after that, gives it back.
-func (s *Store) keepRoot(id string) (giveBack func() error, err error) {
+func keepRoot(s *Store, id string) (giveBack func() error, err error) {
 	nothing := func() error { return nil }
 	if !s.library.Layout.Stacks {
 		return nothing, nil
