@@ -42,7 +42,7 @@ EOT
 func buildRealDockerfiles(t *testing.T, s *site) {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/real/*.txtar")
-	if err != nil || len(paths) < 10 {
+	if err != nil || len(paths) < 9 {
 		t.Fatalf("%d real Dockerfiles, %v", len(paths), err)
 	}
 	s.write(t, "tools/Dockerfile", toolsfile)
