@@ -89,7 +89,7 @@ func commandRows() []importRule {
 			job: "the verbs for working containers, a file each: flags to request",
 			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
 				"build/progress/show build/working cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/settings imagebuilder",
+				"cmd/cooper/internal/settings cmd/cooper/internal/stepflags imagebuilder",
 		},
 		{
 			pkg: "cmd/cooper/internal/diskcmd", job: "the verbs df, prune and top",

@@ -20,6 +20,9 @@ type State = workstate.State
 // Sandbox are the settings of a container's commands.
 type Sandbox = workstate.Sandbox
 
+// Takes are the limits of what each command takes of the machine.
+type Takes = workstate.Takes
+
 // NewState is the state of a container on nothing that is made at the given time.
 func NewState(made time.Time) *State { return workstate.New(workstate.Base{}, MachinePlatform(), made) }
 

@@ -170,10 +170,9 @@ func (s *State) settle() {
 	d := &s.Docker
 	d.Author, d.Architecture, d.Variant, d.OS = i.Author, i.Platform.Architecture, i.Platform.Variant, i.Platform.OS
 	d.OSVersion, d.OSFeatures, d.Comment = i.Platform.OSVersion, i.Platform.OSFeatures, i.Comment
-	d.History, d.RootFS = dockerHistory(i.History), nil
+	d.History, d.RootFS = dockerHistory(i.History), &DockerRootFS{Type: "layers", DiffIDs: i.DiffIDs}
 	if len(i.DiffIDs) > 0 {
 		s.OCI.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: i.DiffIDs}
-		d.RootFS = &DockerRootFS{Type: "layers", DiffIDs: i.DiffIDs}
 	}
 	if d.Config == nil {
 		d.Config = &DockerConfig{}
@@ -234,6 +233,16 @@ type Sandbox struct {
 	CapAdd, CapDrop                                       []string
 	// Network is "host", "none" or "private"; empty: none of these was asked for.
 	Network string
+	Takes   Takes
+}
+
+// Takes are the limits of what each command takes of the machine; 0 and empty: none. Memory is in bytes, and MemorySwap
+// -1 for any.
+type Takes struct {
+	Memory, MemorySwap        int64
+	CPUShares, CPUPeriod      uint64
+	CPUQuota                  int64
+	CPUs, Nodes, CgroupParent string
 }
 
 // SetSandbox keeps the settings.
@@ -245,6 +254,10 @@ func (s *State) SetSandbox(b Sandbox) {
 	if b.ShmSize != "" {
 		c.ShmSize = b.ShmSize
 	}
+	c.Memory, c.MemorySwap, c.CPUShares, c.CPUPeriod = b.Takes.Memory, b.Takes.MemorySwap, b.Takes.CPUShares,
+		b.Takes.CPUPeriod
+	c.CPUQuota, c.CPUSetCPUs, c.CPUSetMems = b.Takes.CPUQuota, b.Takes.CPUs, b.Takes.Nodes
+	c.CgroupParent = b.Takes.CgroupParent
 	if len(b.CapAdd)+len(b.CapDrop) > 0 { // from now on the list is all that commands have
 		s.Capabilities = append(UsualCapabilities(), furtherCapabilities()...)
 	}
@@ -275,7 +288,8 @@ func furtherCapabilities() []string { return []string{"CAP_AUDIT_WRITE", "CAP_MK
 func (s *State) Sandbox() Sandbox {
 	c := s.Common
 	b := Sandbox{AddHosts: c.AddHost, DNS: c.DNSServers, DNSSearch: c.DNSSearch, DNSOptions: c.DNSOptions,
-		Volumes: c.Volumes, ShmSize: c.ShmSize}
+		Volumes: c.Volumes, ShmSize: c.ShmSize, Takes: Takes{c.Memory, c.MemorySwap, c.CPUShares, c.CPUPeriod, c.CPUQuota,
+			c.CPUSetCPUs, c.CPUSetMems, c.CgroupParent}}
 	for _, l := range c.Ulimit {
 		if !slices.Contains(usualLimits(), l) { // those that buildah gives every container, whatever its user may have
 			b.Limits = append(b.Limits, l)

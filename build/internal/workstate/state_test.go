@@ -101,15 +101,17 @@ func TestSettingsOfCommandsAreKept(t *testing.T) {
 	if got := s.Sandbox(); len(got.CapAdd)+len(got.CapDrop)+len(got.Limits) > 0 || got.Network != "" {
 		t.Errorf("nothing was asked for, and there is %+v", got)
 	}
+	takes := Takes{Memory: 1 << 20, MemorySwap: -1, CPUShares: 2, CPUPeriod: 3, CPUQuota: 4, CPUs: "0", Nodes: "0",
+		CgroupParent: "/x"}
 	s.SetSandbox(Sandbox{AddHosts: []string{"a:1.2.3.4"}, Volumes: []string{"/a:/b"}, Limits: []string{"nofile=9"},
-		CapAdd: []string{"sys_time"}, CapDrop: []string{"ALL", "CAP_CHOWN"}, Network: "none", ShmSize: "1m"})
+		CapAdd: []string{"sys_time"}, CapDrop: []string{"ALL", "CAP_CHOWN"}, Takes: takes, Network: "none", ShmSize: "1m"})
 	text, err := s.Text()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Sandbox{AddHosts: []string{"a:1.2.3.4"}, DNS: []string{}, DNSSearch: []string{}, DNSOptions: []string{},
 		Volumes: []string{"/a:/b"}, Limits: []string{"nofile=9"}, ShmSize: "1m", CapAdd: []string{"CAP_SYS_TIME"},
-		CapDrop: []string{capAll}, Network: "none"}
+		CapDrop: []string{capAll}, Takes: takes, Network: "none"}
 	if diff := cmp.Diff(want, parse(t, text).Sandbox()); diff != "" {
 		t.Error(diff)
 	}

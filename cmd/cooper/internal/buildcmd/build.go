@@ -48,7 +48,6 @@ type Options struct {
 	cache                     buildflags.Cache
 	foreign                   *dialect.Foreign
 	pullAlways, pullNever     bool
-	signaturePolicy           string
 	sourcePolicy              string
 	speaks                    dialect.Dialect
 	noCacheFilter             []string

@@ -26,8 +26,7 @@ func (o *Options) registerOthers(f *pflag.FlagSet) {
 	f.BoolVar(&o.pullNever, "pull-never", false, "--pull=never")
 	f.StringSliceVar(&o.cppFlags, "cpp-flag", nil,
 		"argument for cpp, the C preprocessor, for files whose name ends in .in (default $"+envCPPFlags+")")
-	f.StringVar(&o.signaturePolicy, "signature-policy", "", "policy.json in place of the usual one")
-	for _, name := range []string{"pull-always", "pull-never", "signature-policy"} {
+	for _, name := range []string{"pull-always", "pull-never"} {
 		f.Lookup(name).Hidden = true
 	}
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -93,12 +92,6 @@ func (o *Options) takeForeign(req *build.Request) error {
 		return command.Usage(err)
 	}
 	o.Notes = append(o.Notes, notes...)
-	if o.signaturePolicy != "" {
-		// The process in the namespace has the same command line.
-		if err := os.Setenv("CONTAINERS_POLICY_JSON", o.signaturePolicy); err != nil {
-			return command.Usagef("--signature-policy: %w", err)
-		}
-	}
 	return nil
 }
 

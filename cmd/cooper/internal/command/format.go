@@ -59,7 +59,9 @@ func ReadLayout[T any](format string) (l Layout, err error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	// podman's documentation has both spellings, and docker's inspect has this one.
 	for _, name := range []string{"Id", "ParentId"} {
-		if _, own := reflect.TypeOf(sample).FieldByName(name); !own {
+		if t := reflect.TypeOf(sample); t.Kind() != reflect.Struct {
+			break
+		} else if _, own := t.FieldByName(name); !own {
 			text = regexp.MustCompile(`\.`+name+`\b`).ReplaceAllString(text, "."+strings.TrimSuffix(name, "Id")+"ID")
 		}
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"os"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type RegistryFlags struct {
 	tlsVerify                bool
 	authFile, certDir, creds string
+	signaturePolicy          string
 	retry                    int
 	retryDelay               time.Duration
 }
@@ -29,6 +31,8 @@ func (r *RegistryFlags) Add(f *pflag.FlagSet) {
 	f.BoolVar(&r.tlsVerify, "tls-verify", true, "require HTTPS and a valid certificate of registries")
 	f.StringVar(&r.authFile, "authfile", "", "file with registry credentials")
 	f.StringVar(&r.certDir, "cert-dir", "", "directory with certificates for registries")
+	f.StringVar(&r.signaturePolicy, "signature-policy", "", "policy.json in place of the usual one")
+	f.Lookup("signature-policy").Hidden = true
 }
 
 // AddRetries declares the flags about what is tried again, such as to pull.
@@ -42,6 +46,12 @@ func (r *RegistryFlags) AddRetries(f *pflag.FlagSet, what string) {
 func (r *RegistryFlags) Check(env Env) error {
 	if r.retry < 0 || r.retryDelay < 0 {
 		return Usagef("--retry=%d, --retry-delay=%s: must not be negative", r.retry, r.retryDelay)
+	}
+	if r.signaturePolicy != "" {
+		// The process in the namespace has the same command line.
+		if err := os.Setenv("CONTAINERS_POLICY_JSON", r.signaturePolicy); err != nil {
+			return Usagef("--signature-policy: %w", err)
+		}
 	}
 	user, _, whole := strings.Cut(r.creds, ":")
 	switch {

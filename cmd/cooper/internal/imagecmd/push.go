@@ -79,6 +79,7 @@ The digest of each manifest is printed on standard output, progress on standard 
 	f.BoolVarP(&o.uncompressed, "disable-compression", "D", false, "the same as --compression-format=uncompressed")
 	f.BoolVar(&o.remove, "rm", false, "remove the image from the store when it is pushed")
 	command.Accept(f, "layers are compressed unless --disable-compression is given", "compress")
+	command.Accept(f, "the images of an index are pushed with it", "all")
 	command.Accept(f, "policy.json says which images are trusted", "disable-content-trust")
 	command.Refuse(f, "cooper makes no signatures\nhint: skopeo copy makes them", "sign-by", "sign-by-sigstore",
 		"sign-by-sigstore-private-key", "sign-passphrase-file")

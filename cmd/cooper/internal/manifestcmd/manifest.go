@@ -280,7 +280,6 @@ func newManifestPushCmd(env command.Env) *cobra.Command {
 one the list goes where its name says. All images of the list are pushed.`
 	cmd.Example = "  cooper manifest push app:1 registry.example.com/team/app:1"
 	f := cmd.Flags()
-	f.Bool("all", true, "push all images of the list, which is always so")
 	alias(f, "purge,p", "rm", true)
 	alias(f, "insecure", "tls-verify", false)
 	command.Refuse(f, "the images of a list are pushed as they are\nhint: cooper push --platform P --compression-format F "+

@@ -162,6 +162,10 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 	if flags.ShmSize == "" {
 		flags.ShmSize = kept.ShmSize
 	}
+	if err := o.takeLimits(kept.Takes); err != nil {
+		return opts, err
+	}
+	flags.Takes = o.sandbox.Takes
 	if !o.flags.Changed("network") && kept.Network != "" {
 		flags.Network = kept.Network
 	}
@@ -187,6 +191,22 @@ func (o *runOptions) containerOptions(ctx context.Context, env command.Env, c *w
 		}
 	}
 	return opts, err
+}
+
+// takeLimits gives flags that weren't given the limits that the container has kept.
+func (o *runOptions) takeLimits(t working.Takes) error {
+	for name, value := range map[string]any{"memory": t.Memory, "memory-swap": t.MemorySwap, "cpu-shares": t.CPUShares,
+		"cpu-period": t.CPUPeriod, "cpu-quota": t.CPUQuota, "cpuset-cpus": t.CPUs, "cpuset-mems": t.Nodes,
+		"cgroup-parent": t.CgroupParent} {
+		text := fmt.Sprint(value)
+		if text == "0" && !strings.HasPrefix(name, "cpuset") || text == "" || o.flags.Changed(name) {
+			continue
+		}
+		if err := o.flags.Lookup(name).Value.Set(text); err != nil {
+			return command.Usagef("the container's %s is %s: %w", name, text, err)
+		}
+	}
+	return nil
 }
 
 // usual gives what other tools write in another way the form that it has here.

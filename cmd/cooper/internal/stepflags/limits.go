@@ -135,7 +135,7 @@ func (l *Limits) takeResources() error {
 
 func (l *Limits) memory(r *build.Resources) (err error) {
 	if !isNone(l.Memory) {
-		if r.Memory, err = parseSize(l.Memory); err != nil {
+		if r.Memory, err = ParseSize(l.Memory); err != nil {
 			return fmt.Errorf("--memory=%s: %w", l.Memory, err)
 		}
 	}
@@ -150,7 +150,7 @@ func (l *Limits) memory(r *build.Resources) (err error) {
 		r.Swap = -1
 		return nil
 	}
-	if r.Swap, err = parseSize(l.MemorySwap); err != nil {
+	if r.Swap, err = ParseSize(l.MemorySwap); err != nil {
 		return fmt.Errorf("--memory-swap=%s: %w", l.MemorySwap, err)
 	}
 	if r.Swap < r.Memory {
@@ -250,7 +250,7 @@ func rateOf(text string, rate build.IORate) (build.IORate, error) {
 		return rate, fmt.Errorf("must be DEVICE:LIMIT, such as /dev/sda:1m")
 	}
 	rate.Device = text[:n]
-	value, err := parseSize(text[n+1:])
+	value, err := ParseSize(text[n+1:])
 	if err != nil {
 		return rate, err
 	}
@@ -304,7 +304,7 @@ func (l *Limits) output(o *build.RunOptions) error {
 			*to = 0
 			continue
 		}
-		n, err := parseSize(size)
+		n, err := ParseSize(size)
 		if err != nil || n == 0 {
 			return fmt.Errorf("--log-limit=%s: must be a size, such as 2m, or a size a second, such as 200k/s", text)
 		}

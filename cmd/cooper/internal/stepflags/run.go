@@ -136,7 +136,7 @@ func (r *Run) limitNetwork(o *build.RunOptions) error {
 	if r.networkRate == "" {
 		return nil
 	}
-	n, err := parseSize(strings.TrimSuffix(r.networkRate, "/s"))
+	n, err := ParseSize(strings.TrimSuffix(r.networkRate, "/s"))
 	if err == nil {
 		err = o.SetNetworkRate(n)
 	} else {
@@ -204,7 +204,7 @@ func (r *Run) secure(o *build.RunOptions) (err error) {
 }
 
 func (r *Run) mount(o *build.RunOptions) (err error) {
-	if o.ShmSize, err = parseSize(r.ShmSize); err != nil {
+	if o.ShmSize, err = ParseSize(r.ShmSize); err != nil {
 		return fmt.Errorf("--shm-size=%s: %w", r.ShmSize, err)
 	}
 	for _, text := range r.Volumes {
@@ -217,8 +217,8 @@ func (r *Run) mount(o *build.RunOptions) (err error) {
 	return nil
 }
 
-// parseSize reads a number of bytes; empty is 0.
-func parseSize(text string) (int64, error) {
+// ParseSize reads a number of bytes; empty is 0.
+func ParseSize(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}

@@ -56,7 +56,7 @@ func TestSizes(t *testing.T) {
 		"": 0, "1": 1, "10b": 10, "4k": 4096, "64m": 64 << 20, "64MB": 64 << 20, "2g": 2 << 30,
 		"x": -1, "0": -1, "-1": -1, "1t": -1, "9999999999g": -1, "m": -1, "1.5m": -1,
 	} {
-		got, err := parseSize(text)
+		got, err := ParseSize(text)
 		if (err != nil) != (want < 0) || err == nil && got != want {
 			t.Errorf("%q: %d %v", text, got, err)
 		}

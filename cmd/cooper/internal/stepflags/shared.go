@@ -86,7 +86,7 @@ func (r *Run) share(o *build.RunOptions) error {
 		}
 		to.HookDirs = append(to.HookDirs, path)
 	}
-	to.HostDirs = len(r.Volumes) > 0
+	to.HostDirs = len(to.HookDirs) > 0 && len(r.Volumes) > 0
 	to.KeepGroups = r.KeepsGroups()
 	for _, name := range s.groups {
 		switch {

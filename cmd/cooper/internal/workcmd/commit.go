@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cooperbuild/cooper/build"
 	"github.com/cooperbuild/cooper/build/archives"
@@ -68,10 +69,25 @@ directory. Without one the image has no name.`,
 	f.BoolVarP(&o.compression, "disable-compression", "D", true,
 		"without effect: layers are compressed where they leave the store")
 	f.Lookup("disable-compression").Hidden = true
+	registerForeign(f)
 	o.RegistryFlags.Add(f)
 	o.registry = &o.RegistryFlags
 	command.AddStoreFlags(f, &o.store)
 	return cmd
+}
+
+// registerForeign adds flags of buildah's commit that change nothing here, or that are refused.
+func registerForeign(f *pflag.FlagSet) {
+	command.Accept(f, "the base image is there, and a date counts for all files", "pull", "rewrite-timestamp")
+	command.Refuse(f, "cooper makes no signatures\nhint: skopeo copy makes them", "sign-by")
+	command.Refuse(f, "cooper doesn't encrypt images\nhint: skopeo copy does", "encryption-key", "encrypt-layer")
+	command.Refuse(f, "layers in the store are not compressed\nhint: cooper push has the flag", "compression-format",
+		"compression-level",
+		"force-compression")
+	command.Refuse(f, "commit takes the container as it is\nhint: cooper config and cooper copy change it before",
+		"add-file",
+		"change", "config")
+	command.Refuse(f, "images for confidential virtual machines are not made\nhint: buildah mkcw makes one", "cw")
 }
 
 // destination is where an image goes besides the store.

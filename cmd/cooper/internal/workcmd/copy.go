@@ -65,6 +65,7 @@ func (o *copyOptions) setUp(cmd *cobra.Command) *cobra.Command {
 	f.BoolVar(&o.what.Parents, "parents", false, "keep the directories that a source is in")
 	f.BoolVar(&o.what.AddHistory, "add-history", byDefault(envHistory), "add an entry to the image's history")
 	f.BoolVarP(&o.what.Quiet, "quiet", "q", false, "print no digest")
+	command.Accept(f, "a commit makes one layer of all that a container has", "link")
 	o.RegistryFlags.Add(f)
 	o.RegistryFlags.AddRetries(f, "to pull")
 	o.registry = &o.RegistryFlags

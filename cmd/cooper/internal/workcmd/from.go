@@ -13,6 +13,7 @@ import (
 	"github.com/cooperbuild/cooper/build/progress/show"
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/stepflags"
 )
 
 // fromOptions are the flags of from.
@@ -29,6 +30,7 @@ type fromOptions struct {
 	network, ipc, pid, uts string
 	cgroupns, userns       string
 	sandbox                working.Sandbox
+	memory, memorySwap     string
 }
 
 func newFromCmd(env command.Env) *cobra.Command {
@@ -87,6 +89,22 @@ func (o *fromOptions) addSandbox(f *pflag.FlagSet) {
 	f.StringVar(&o.network, "network", "",
 		"network of commands: private (one of their own with a way out), none, host, or default, which is private unless "+
 			"cooper.toml says otherwise")
+	f.StringVarP(&o.memory, "memory", "m", "", "memory that each command may take, such as 512m")
+	f.StringVar(&o.memorySwap, "memory-swap", "", "memory and swap together, or -1 for any (default twice --memory)")
+	t := &b.Takes
+	f.Uint64VarP(&t.CPUShares, "cpu-shares", "c", 0, "share of processors that others want, too; 1024 is usual")
+	f.Uint64Var(&t.CPUPeriod, "cpu-period", 0, "microseconds (default 100000)")
+	f.Int64Var(&t.CPUQuota, "cpu-quota", 0, "microseconds of processor time that a command may take in a --cpu-period")
+	f.StringVar(&t.CPUs, "cpuset-cpus", "", "processors for commands, such as 0-3,5")
+	f.StringVar(&t.Nodes, "cpuset-mems", "", "memory nodes for commands, such as 0")
+	f.StringVar(&t.CgroupParent, "cgroup-parent", "", "control group below which each command gets its own")
+	command.Accept(f, "cooper run has --env for what a command is to have of the environment", "http-proxy")
+	command.Refuse(f, "a container doesn't keep it\nhint: cooper run takes it for a command", "device", "group-add",
+		"security-opt")
+	command.Refuse(f, "a working container's files have the IDs of cooper's own namespace\nhint: cooper run has --uidmap and --gidmap",
+		"userns-uid-map", "userns-gid-map", "userns-uid-map-user", "userns-gid-map-group")
+	command.Refuse(f, "encrypted images are not read\nhint: skopeo copy --decryption-key puts one into the store",
+		"decryption-key")
 	f.StringVar(&o.isolation, "isolation", "", "native, oci, chroot or rootless: cooper's own sandbox is used with all")
 	for name, to := range map[string]*string{"ipc": &o.ipc, "pid": &o.pid, "uts": &o.uts, "cgroupns": &o.cgroupns,
 		"userns": &o.userns} {
@@ -123,6 +141,15 @@ func (o *fromOptions) configure(s *working.State) error {
 			return command.Usagef("--format: %w", err)
 		}
 		s.Format = format.Manifest()
+	}
+	var err error
+	if o.sandbox.Takes.Memory, err = stepflags.ParseSize(o.memory); err != nil {
+		return command.Usagef("--memory=%s: %w", o.memory, err)
+	}
+	if o.memorySwap == "-1" {
+		o.sandbox.Takes.MemorySwap = -1
+	} else if o.sandbox.Takes.MemorySwap, err = stepflags.ParseSize(o.memorySwap); err != nil {
+		return command.Usagef("--memory-swap=%s: %w", o.memorySwap, err)
 	}
 	s.Isolation = isolation
 	s.SetSandbox(o.sandbox)

@@ -2,7 +2,10 @@ package workcmd
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +32,8 @@ func newInfoCmd(env command.Env) *cobra.Command {
 in force, each with the file that it comes from. cooper doctor says whether builds work here, and what to change if they
 don't.
 
-A --format is json or a Go template. Fields: .Host .Store .Settings, and the names below them as in the JSON.`,
+A --format is json or a Go template. Fields: .Host .Store .Settings, and below them names as in the example,
+or .host and .store, as buildah has them, with the names of the JSON.`,
 		Example: `  cooper info
   cooper info --format '{{.Store.GraphRoot}} {{.Host.Arch}}'
   cooper info --format '{{range .Settings}}{{.Key}} {{.Value}} {{.From}}{{println}}{{end}}'`,
@@ -46,6 +50,10 @@ A --format is json or a Go template. Fields: .Host .Store .Settings, and the nam
 
 func (v *verb) info(ctx context.Context, format string) error {
 	layout, err := command.ReadLayout[shown](format)
+	asJSON := strings.Contains(format, ".host") || strings.Contains(format, ".store") // as buildah's templates have them
+	if asJSON {
+		layout, err = command.ReadLayout[fields](format)
+	}
 	if err != nil {
 		return err
 	}
@@ -59,9 +67,12 @@ func (v *verb) info(ctx context.Context, format string) error {
 			return err
 		}
 		is := shown{Machine: m, Settings: set.All()}
-		if layout.JSON() {
+		switch {
+		case layout.JSON():
 			err = command.WriteIndented(v.env.Out(), is)
-		} else {
+		case asJSON:
+			err = writeFields(v.env.Out(), layout, is)
+		default:
 			err = command.WriteRows(v.env.Out(), layout, false, []shown{is})
 		}
 		if err != nil {
@@ -69,4 +80,20 @@ func (v *verb) info(ctx context.Context, format string) error {
 		}
 		return nil
 	})
+}
+
+// fields are what is shown by the names in the JSON.
+type fields map[string]any
+
+// writeFields writes what is shown with a layout of fields.
+func writeFields(w io.Writer, layout command.Layout, is shown) error {
+	text, err := json.Marshal(is)
+	if err != nil {
+		return err
+	}
+	var all fields
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	return command.WriteRows(w, layout, false, []fields{all})
 }
