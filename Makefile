@@ -6,6 +6,7 @@
 #           need root run in a user namespace, and TestAsRoot... is not started)
 #   test-fast  the unit and contract tests, with fewer rounds: no other tools, about a minute on two processors
 #   fuzz    each fuzz target of the tree for FUZZTIME (10m)
+#   soak    builds, prunes, removals of images and writers of caches in one store for SOAK (3m), as root and as a user, many of them killed
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
 #   bench   measure beside limit programs and buildah; writes docs/benchmarks.{json,md}. BENCHFLAGS has flags for it:
 #           '-rows images -runs 3 -buildah ""' are the rows of images that come and leave, in some minutes
@@ -36,7 +37,7 @@ TESTPACKAGES := -p=$(shell expr 2 \* $$(nproc))
 TESTPACKAGES += -vet=off
 BENCHFLAGS ?=
 
-.PHONY: all build setup setup-tests demo test test-fast fuzz lint bench reference man tags clean
+.PHONY: all build setup setup-tests demo test test-fast soak fuzz lint bench reference man tags clean
 .NOTPARALLEL:
 
 all: build
@@ -69,6 +70,10 @@ test-fast:
 # the order in which they are named here, once each.
 test: setup-tests build
 	COOPER=$(CURDIR)/bin/cooper $(GO) test $(GOBUILDFLAGS) $(TESTPACKAGES) -timeout 2h $(TESTFLAGS) ./tests ./executor ./...
+
+SOAK ?= 3m
+soak: setup-tests build
+	SOAK=$(SOAK) COOPER=$(CURDIR)/bin/cooper $(GO) test -tags=$(TAGS),soak -trimpath -buildvcs=false -run '^TestSoak$$' -v -timeout 0 $(TESTFLAGS) ./tests
 
 # The inputs that are committed run with every test; this looks for new ones, one target after the other.
 FUZZTIME ?= 10m

@@ -16,6 +16,7 @@ import (
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
 	"github.com/cooperbuild/cooper/build/internal/steps"
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
+	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/build/progress"
 	"github.com/cooperbuild/cooper/build/reclaim"
 	"github.com/cooperbuild/cooper/build/session"
@@ -35,13 +36,14 @@ func Build(ctx context.Context, s *Session, req Request) (res Result, err error)
 	if err != nil {
 		return Result{}, err
 	}
+	ctx = uses.WithProject(ctx, why.ProjectOf(set.Context, "", "").Dir)
 	end, err := e.depot.Removal.BeginBuild(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	end = sync.OnceValue(end)
 	defer func() { err = errors.Join(err, end()) }()
-	if e.space, err = reclaim.Watch(ctx, e.depot, set.MaxUsedSpace, set.Progress); err != nil {
+	if e.space, err = reclaim.Watch(ctx, e.depot, set.MaxUsedSpace, set.Share, set.Progress); err != nil {
 		return Result{}, err
 	}
 	guarded, release := e.space.Guard(ctx, "")

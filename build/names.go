@@ -42,6 +42,9 @@ func NewSession(o SessionOptions) *Session { return session.New(o) }
 // DiskLimit is how much disk space may be used.
 type DiskLimit = reclaim.Limit
 
+// DiskShare is how much of the disk space the builds of a project may use.
+type DiskShare = reclaim.Share
+
 // StoreOptions say which image store is used; see store.Options.
 type StoreOptions = store.Options
 

@@ -85,6 +85,8 @@ type Request struct {
 	// MaxUsedSpace is the limit of all that prune could remove, and of what running builds write. What they use isn't
 	// removed: if there is no space for what the build writes, it fails.
 	MaxUsedSpace DiskLimit
+	// Share is in the same way the limit of what builds of the contexts of a project have made.
+	Share DiskShare
 	// Progress receives the events of the build while it runs; nil: they are dropped.
 	Progress progress.Sink
 }

@@ -17,7 +17,12 @@ type Policy struct {
 	Kinds []Kind
 	// Shared takes what builds of images that stay would use, too.
 	Shared bool
+	// Project takes and counts only what contexts of the project have made; empty: all.
+	Project string
 }
+
+// counts tells whether an item counts.
+func (p Policy) counts(i Item) bool { return p.Project == "" || InProject(i.Project, p.Project) }
 
 // Choose gives what is to go, in an order in which it can be removed: what nothing can use first, then least recently
 // used first, until the rest is within the limit. A layer goes after those on it, and takes along the copies and
@@ -29,7 +34,9 @@ func Choose(items []Item, p Policy) []Item {
 		if i.Kind == Images {
 			continue
 		}
-		c.left += i.Size.Bytes
+		if p.counts(i) {
+			c.left += i.Size.Bytes
+		}
 		if i.Kind == Layers {
 			c.at[i.ID] = n
 		}
@@ -69,7 +76,7 @@ func (c *chooser) offer(n int) {
 	i := c.items[n]
 	p := c.policy
 	switch {
-	case c.done[n], i.Kind == Images, i.InUse, i.Bound && !i.Useless, i.Kind == Layers && c.above[i.ID] > 0,
+	case c.done[n], !p.counts(i), i.Kind == Images, i.InUse, i.Bound && !i.Useless, i.Kind == Layers && c.above[i.ID] > 0,
 		p.Kinds != nil && !slices.Contains(p.Kinds, i.Kind):
 		return
 	case i.Useless:
@@ -94,7 +101,9 @@ func (c *chooser) take(n int) {
 		}
 	}
 	c.done[n] = true
-	c.left -= i.Size.Bytes
+	if c.policy.counts(i) {
+		c.left -= i.Size.Bytes
+	}
 	c.chosen = append(c.chosen, i)
 	if i.Kind != Layers || i.On == "" {
 		return

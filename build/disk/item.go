@@ -66,6 +66,8 @@ type Item struct {
 	// About says what it is; empty: nothing is known.
 	About string
 	Size  usage.Size
+	// Project is the context of the build that has made it; empty: it is all projects' or nobody knows.
+	Project string
 	// LastUse is zero if nobody knows.
 	LastUse time.Time
 	// On is the layer without which it is of no use; empty: none.
@@ -86,6 +88,12 @@ func (i Item) Name() string {
 		return i.Label
 	}
 	return i.ID
+}
+
+// InProject tells whether a context belongs to a project: to a directory, or to a URL, that it is or is below.
+func InProject(context, project string) bool {
+	rest, is := strings.CutPrefix(context, strings.TrimRight(project, "/"))
+	return is && context != "" && (rest == "" || rest[0] == '/' || rest[0] == '#')
 }
 
 // Total is the size of items together.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,6 +98,19 @@ func (s *guarded) end(why error, own string) error {
 		most.end(why)
 	}
 	return nil
+}
+
+// written is what the steps of this build have written so far, in bytes.
+func (s *guarded) written(ctx context.Context) (total int64) {
+	s.mu.Lock()
+	parts := slices.Clone(s.guards)
+	s.mu.Unlock()
+	for _, p := range parts {
+		if p.dir != "" {
+			total += sizeOf(ctx, p.dir)
+		}
+	}
+	return total
 }
 
 // settled gives the turn back.

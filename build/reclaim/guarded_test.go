@@ -10,6 +10,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/internal/store/depot"
 	"github.com/cooperbuild/cooper/build/internal/store/scratch"
+	"github.com/cooperbuild/cooper/build/internal/store/uses"
 	"github.com/cooperbuild/cooper/build/reclaim"
 )
 
@@ -24,12 +25,17 @@ type build struct {
 
 func begin(t *testing.T, d *depot.Depot) *build {
 	t.Helper()
+	return beginWith(t, d, limit(1<<20), reclaim.Share{})
+}
+
+func beginWith(t *testing.T, d *depot.Depot, most reclaim.Limit, share reclaim.Share) *build {
+	t.Helper()
 	b := &build{t: t, d: d, said: &notes{}}
 	var err error
 	if b.end, err = d.Removal.BeginBuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if b.space, err = reclaim.Watch(t.Context(), d, limit(1<<20), b.said); err != nil {
+	if b.space, err = reclaim.Watch(t.Context(), d, most, share, b.said); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -232,5 +238,54 @@ func TestWhatIsBeingRemovedIsNotBeingWritten(t *testing.T) {
 	b.settle()
 	if err := remove(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTheShareOfAProjectCountsWhatItsBuildsHaveMade and removes nothing of others.
+func TestTheShareOfAProjectCountsWhatItsBuildsHaveMade(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	share := reclaim.Share{Limit: reclaim.Limit{Bytes: 1 << 20, By: "disk.projects./p in file"}, Project: "/p"}
+	of := map[string]string{}
+	for n, project := range []string{"/q", "/p/a", "/p"} {
+		id := layer(t, d, "", 700_000+n).ID
+		of[project] = id
+		if err := d.Store.Parts().Uses.WhileDeciding(t.Context(), func() error {
+			return d.Store.Parts().Uses.Save(uses.Thing{Kind: uses.Layers, Name: id},
+				func(e *uses.Entry) { e.Project = project })
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch := func() *build {
+		return beginWith(t, d, limit(0), share)
+	}
+	b := watch()
+	guarded, release := b.step(1000)
+	for d.Store.HasLayer(of["/p/a"]) && guarded.Err() == nil {
+		b.space.Check()
+	}
+	release()
+	b.settle()
+	if guarded.Err() == nil && len(b.said.texts) > 0 || !d.Store.HasLayer(of["/p"]) || !d.Store.HasLayer(of["/q"]) {
+		t.Errorf("of the project's last layer and another's there are %v and %v; it says %q", d.Store.HasLayer(of["/p"]),
+			d.Store.HasLayer(of["/q"]), b.said.texts)
+	}
+	b = watch()
+	guarded, release = b.step(3 << 20)
+	<-guarded.Done()
+	if err := full(guarded); err == nil ||
+		!strings.Contains(err.Error(), "more than the 1.049MB of disk.projects./p in file") {
+		t.Errorf("it ends with %v", context.Cause(guarded))
+	}
+	release()
+	b.settle()
+	if !d.Store.HasLayer(of["/q"]) {
+		t.Error("another project's layer is gone")
+	}
+	u := measure(t, d)
+	if len(u.Projects) == 0 || u.Projects[0].Project != "/p" && u.Projects[0].Project != "/q" ||
+		u.Projects[0].Bytes < 700_000 {
+		t.Errorf("of projects it shows %+v", u.Projects)
 	}
 }

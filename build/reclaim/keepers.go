@@ -94,6 +94,9 @@ func (k keepers) place(items, records []disk.Item) []disk.Item {
 	for _, r := range records {
 		if r.On != "" {
 			n, isFree := free[r.On]
+			if isFree {
+				r.Project = items[n].Project
+			}
 			switch {
 			case isFree && items[n].About == "":
 				items[n].About = r.About

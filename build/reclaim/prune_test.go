@@ -253,7 +253,7 @@ func TestALimitHoldsWhileTheBuildRuns(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	old := layer(t, s, "", 3<<20)
-	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), &notes{})
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), reclaim.Share{}, &notes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestALimitIsSaidThatCanNotBeLookedAt(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, limit(1), said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1), reclaim.Share{}, said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestTheTotalIsByKind(t *testing.T) {
 	mount(t, s, "key", 2<<20)
 	source(t, s, "f", 3<<20)
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), reclaim.Share{}, said)
 	if err != nil {
 		t.Fatal(err)
 	}

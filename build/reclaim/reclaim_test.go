@@ -227,7 +227,7 @@ func TestALimitHoldsWhenTheBuildEnds(t *testing.T) {
 	old := layer(t, s, "", 3<<20)
 	record(t, s, "RUN old", old)
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), reclaim.Share{}, said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestALimitThatCannotHoldIsSaid(t *testing.T) {
 	l := layer(t, s, "", 3<<20)
 	s.Store.UseLayer(t.Context(), l.ID, "")
 	said := &notes{}
-	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), said)
+	space, err := reclaim.Watch(t.Context(), s, limit(1<<20), reclaim.Share{}, said)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestWhoInterruptsABuildDoesNotWaitForTheLimit(t *testing.T) {
 	old := layer(t, s, "", 3<<20)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	space, err := reclaim.Watch(ctx, s, limit(1<<20), &notes{})
+	space, err := reclaim.Watch(ctx, s, limit(1<<20), reclaim.Share{}, &notes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestWhoInterruptsABuildDoesNotWaitForTheLimit(t *testing.T) {
 
 func TestNoLimitIsNobodyWatching(t *testing.T) {
 	s := open(t)
-	space, err := reclaim.Watch(t.Context(), s, limit(0), &notes{})
+	space, err := reclaim.Watch(t.Context(), s, limit(0), reclaim.Share{}, &notes{})
 	if err != nil || space != nil {
 		t.Fatalf("%v, %v", space, err)
 	}

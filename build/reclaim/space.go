@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 type Space struct {
 	keepers keepers
 	limit   Limit
+	share   Share
 	to      progress.Sink
 	// wake asks the watching goroutine for a look; Settle closes stop to end it, and it closes ended when it has.
 	wake, stop, ended chan struct{}
@@ -39,6 +41,13 @@ type Limit struct {
 	By string
 }
 
+// Share is how much disk space what builds of a project have made may use. The zero value is no limit.
+type Share struct {
+	Limit
+	// Project is a directory or a URL; the contexts that it is or that are below it are the project's.
+	Project string
+}
+
 func (l Limit) String() string { return disk.FormatSize(l.Bytes) + " of " + l.By }
 
 const (
@@ -53,10 +62,10 @@ const (
 	smallChange = 1 << 20
 )
 
-// Watch starts watching over a limit, if there is one. Settle ends it. The first look runs in the background while the
-// build goes on.
-func Watch(ctx context.Context, d *depot.Depot, limit Limit, to progress.Sink) (*Space, error) {
-	if limit.Bytes <= 0 {
+// Watch starts watching over the limits, if there are any. Settle ends it. The first look runs in the background while
+// the build goes on.
+func Watch(ctx context.Context, d *depot.Depot, limit Limit, share Share, to progress.Sink) (*Space, error) {
+	if limit.Bytes <= 0 && share.Bytes <= 0 {
 		return nil, nil //nolint:nilnil // no limit
 	}
 	k, err := newKeepers(d)
@@ -64,7 +73,7 @@ func Watch(ctx context.Context, d *depot.Depot, limit Limit, to progress.Sink) (
 		return nil, err
 	}
 	s := &Space{
-		keepers: k, limit: limit, to: to, first: -1,
+		keepers: k, limit: limit, share: share, to: to, first: -1,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go func() {
@@ -80,7 +89,7 @@ func (s *Space) watch(ctx context.Context) {
 	free, began := freeOn(own), time.Now()
 	if total, err := s.keepers.total(ctx, removal.LookChanged); err == nil {
 		s.first = total - disk.Total(s.keepers.stats())
-		p.looked(began, free, s.limit.Bytes-total)
+		p.looked(began, free, 0)
 	}
 	ticks := time.NewTicker(glance)
 	defer ticks.Stop()
@@ -124,30 +133,65 @@ func (p *pace) due(now time.Time, free int64, asked bool) bool {
 	return false
 }
 
-// hold removes items while the usage and what running builds are writing exceed the limit, and has the build end if that
-// doesn't help. It gives the bytes that the limit had left before.
+// hold removes items while the usage and what running builds are writing exceed a limit, and has the build end if that
+// doesn't help. It gives the bytes that the limits had left before.
 func (s *Space) hold(ctx context.Context) (left int64, err error) {
-	total, err := s.keepers.total(ctx, removal.LookChanged)
-	if err != nil {
-		return 0, err
+	left = math.MaxInt64
+	if s.limit.Bytes > 0 {
+		total, err := s.keepers.total(ctx, removal.LookChanged)
+		if err != nil {
+			return 0, err
+		}
+		// In this order: what becomes a layer meanwhile must not count twice.
+		pending := s.keepers.unfinished(ctx)
+		if left = s.limit.Bytes - total - pending; left < 0 {
+			items, err := s.keepers.items(ctx, removal.LookNoted)
+			if err != nil {
+				return left, err
+			}
+			if err := s.make(ctx, Share{Limit: s.limit}, items, pending); err != nil {
+				return left, err
+			}
+		}
 	}
-	// In this order: what becomes a layer meanwhile must not count twice.
-	pending := s.keepers.unfinished(ctx)
-	if left = s.limit.Bytes - total - pending; left >= 0 {
-		return left, nil
+	if s.share.Bytes > 0 {
+		items, err := s.keepers.items(ctx, removal.LookChanged)
+		if err != nil {
+			return left, err
+		}
+		pending := s.written(ctx)
+		of := s.share.Bytes - disk.Total(s.share.of(items)) - pending
+		if left = min(left, of); of < 0 {
+			return left, s.make(ctx, s.share, items, pending)
+		}
 	}
-	items, err := s.keepers.items(ctx, removal.LookNoted)
-	if err != nil {
-		return left, err
+	return left, nil
+}
+
+// make makes space for what is being written by removing items, or has the build end if that can't be enough.
+func (s *Space) make(ctx context.Context, within Share, items []disk.Item, pending int64) error {
+	chosen := disk.Choose(ownItems(items), within.policy(pending))
+	needed := disk.Total(within.of(items)) - disk.Total(within.of(chosen)) + pending
+	if needed > within.Bytes && s.grown.Load() {
+		return s.end(&FullError{Limit: within.Limit, Needed: needed, Written: pending}, s.keepers.store.Paths().Own)
 	}
-	items = ownItems(items)
-	chosen := disk.Choose(items, disk.Policy{Limit: max(1, s.limit.Bytes-pending), Shared: true})
-	needed := disk.Total(items) - disk.Total(chosen) + pending
-	if needed > s.limit.Bytes && s.grown.Load() {
-		return left, s.end(&FullError{Limit: s.limit, Needed: needed, Written: pending}, s.keepers.store.Paths().Own)
+	_, err := s.keepers.remove(ctx, chosen, within.evicts(), false)
+	return err
+}
+
+// of are the items that count: cooper's own, of the project if there is one.
+func (s Share) of(items []disk.Item) (some []disk.Item) {
+	for _, i := range ownItems(items) {
+		if s.Project == "" || disk.InProject(i.Project, s.Project) {
+			some = append(some, i)
+		}
 	}
-	_, err = s.keepers.remove(ctx, chosen, s.limit.evicts(), false)
-	return left, err
+	return some
+}
+
+// policy chooses what is to go so that this many bytes can be written.
+func (s Share) policy(pending int64) disk.Policy {
+	return disk.Policy{Limit: max(1, s.Bytes-pending), Shared: true, Project: s.Project}
 }
 
 // evicts is how the limit is named where somebody asks what has removed a result.
@@ -174,17 +218,22 @@ func (s *Space) Settle(ctx context.Context) {
 	close(s.stop)
 	<-s.ended
 	defer s.settled()
-	if ctx.Err() != nil || !s.grown.Load() && s.first >= 0 && s.first+disk.Total(s.keepers.stats())+
-		smallChange <= s.limit.Bytes {
+	small := s.limit.Bytes <= 0 || s.first >= 0 && s.first+disk.Total(s.keepers.stats())+smallChange <= s.limit.Bytes
+	if ctx.Err() != nil || !s.grown.Load() && small {
 		return
 	}
-	err := s.keep(ctx)
-	over := new(overLimit)
-	switch {
-	case errors.As(err, &over):
-		s.note("%v", over)
-	case err != nil && ctx.Err() == nil:
-		s.note("%s could not be kept to: %v", s.limit.By, err)
+	for _, within := range []Share{{Limit: s.limit}, s.share} {
+		if within.Bytes <= 0 {
+			continue
+		}
+		err := s.keep(ctx, within)
+		over := new(overLimit)
+		switch {
+		case errors.As(err, &over):
+			s.note("%v", over)
+		case err != nil && ctx.Err() == nil:
+			s.note("%s could not be kept to: %v", within.By, err)
+		}
 	}
 }
 
@@ -194,26 +243,26 @@ func (s *Space) note(format string, args ...any) {
 
 // keep removes items until the usage is within the limit. It waits for another process that removes, and returns
 // *overLimit if the items in use alone exceed the limit.
-func (s *Space) keep(ctx context.Context) error {
-	total, err := s.keepers.total(ctx, removal.LookChanged)
-	if err != nil || total <= s.limit.Bytes {
-		return err
+func (s *Space) keep(ctx context.Context, within Share) error {
+	if within.Project == "" {
+		total, err := s.keepers.total(ctx, removal.LookChanged)
+		if err != nil || total <= within.Bytes {
+			return err
+		}
 	}
 	items, err := s.keepers.items(ctx, removal.LookChanged)
-	if err != nil {
+	if err != nil || disk.Total(within.of(items)) <= within.Bytes {
 		return err
 	}
-	_, err = s.keepers.remove(ctx, disk.Choose(items, disk.Policy{Limit: s.limit.Bytes, Shared: true}),
-		s.limit.evicts(), true)
-	if err != nil {
+	if _, err = s.keepers.remove(ctx, disk.Choose(items, within.policy(0)), within.evicts(), true); err != nil {
 		return err
 	}
 	if items, err = s.keepers.items(ctx, removal.LookNoted); err != nil {
 		return err
 	}
-	items = ownItems(items)
-	if total = disk.Total(items); total > s.limit.Bytes {
-		return &overLimit{limit: s.limit, total: total, items: items}
+	items = within.of(items)
+	if total := disk.Total(items); total > within.Bytes {
+		return &overLimit{limit: within.Limit, total: total, items: items}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package reclaim
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -16,6 +17,36 @@ type Usage struct {
 	// within a kind.
 	Kinds []KindUsage
 	Items []disk.Item
+	// Projects are the contexts whose builds have made items, the largest first.
+	Projects []ProjectUsage
+}
+
+// ProjectUsage is what a store holds of what builds of a context have made.
+type ProjectUsage struct {
+	Project string
+	Count   int
+	Bytes   int64 // on disk
+}
+
+// projects adds up the items of each context.
+func projects(items []disk.Item) (all []ProjectUsage) {
+	at := map[string]int{}
+	for _, i := range items {
+		if i.Project == "" {
+			continue
+		}
+		n, known := at[i.Project]
+		if !known {
+			n = len(all)
+			at[i.Project], all = n, append(all, ProjectUsage{Project: i.Project})
+		}
+		all[n].Count++
+		all[n].Bytes += i.Size.Bytes
+	}
+	slices.SortFunc(all, func(a, b ProjectUsage) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Project, b.Project))
+	})
+	return all
 }
 
 // KindUsage is what the store holds of one kind.
@@ -43,7 +74,7 @@ func Measure(ctx context.Context, d *depot.Depot) (u Usage, err error) {
 
 // Summarize sorts items and counts them by kind.
 func Summarize(items []disk.Item) Usage {
-	u := Usage{Items: items}
+	u := Usage{Items: items, Projects: projects(items)}
 	slices.SortStableFunc(u.Items, func(a, b disk.Item) int {
 		if a.Kind != b.Kind {
 			return slices.Index(disk.Kinds(), a.Kind) - slices.Index(disk.Kinds(), b.Kind)

@@ -49,7 +49,7 @@ func (s *Store) Commit(ctx context.Context, parent string, c Content,
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	// A layer without a note counts as another tool's: it is written before the layer is made.
-	l, ok, err := s.Take(ctx, id, parent, func() error { return s.parts.Uses.NoteMade(id, c.Disk, c.Linked) })
+	l, ok, err := s.Take(ctx, id, parent, func() error { return s.parts.Uses.NoteMade(ctx, id, c.Disk, c.Linked) })
 	if err != nil || ok {
 		l.DiffID = c.DiffID
 		return l, false, err

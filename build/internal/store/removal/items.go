@@ -90,7 +90,7 @@ type measured struct {
 // noted adds an item that a note is kept of; dirs are its files.
 func (l *lister) noted(kind uses.Kind, name string, i disk.Item, dirs ...string) {
 	n := l.notes[kind][name]
-	i.LastUse = n.Last
+	i.LastUse, i.Project = n.Last, n.Project
 	if i.Label == "" {
 		i.Label = n.Label
 	}
@@ -214,9 +214,10 @@ func (l *lister) free(id string) string {
 // records lists the images that are cooper's own. One whose layers have nothing else that holds them goes with them.
 func (l *lister) records() {
 	for _, img := range l.h.own {
+		project := l.notes[uses.Layers][img.TopLayer].Project
 		i := disk.Item{
 			Kind: disk.Records, ID: imagePrefix + img.ID, Label: "image " + images.Short(img.ID), On: l.free(img.TopLayer),
-			LastUse: l.notes[uses.Images][img.ID].Last,
+			LastUse: l.notes[uses.Images][img.ID].Last, Project: project,
 		}
 		i.Bound = i.On != ""
 		i.Size.Bytes = recordSize(img)
@@ -255,6 +256,7 @@ func (l *lister) copies() error {
 			Label: cmp.Or(l.notes[uses.Copies][mapping+"."+id].Label, mapping) + " " + images.Short(id),
 		}
 		l.noted(uses.Copies, mapping+"."+id, i, path)
+		l.items[len(l.items)-1].Project = l.notes[uses.Layers][id].Project
 	})
 }
 

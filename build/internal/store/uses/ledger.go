@@ -54,6 +54,8 @@ type Entry struct {
 	Made bool `json:"made,omitempty"`
 	// Label is for people.
 	Label string `json:"label,omitempty"`
+	// Project is the context of the build that has made the thing; empty: it isn't known.
+	Project string `json:"project,omitempty"`
 }
 
 // Used is an entry with the time of the last use; zero: never, or not since it was measured.
@@ -139,12 +141,31 @@ func (l *Ledger) Note(t Thing, change func(*Entry)) error {
 }
 
 // NoteMade records a layer that this program is going to make, with its size on disk in bytes; 0: not known. It is
-// called before the layer is made, since a layer without a note counts as another tool's. It must be called inside
-// WhileUsing.
-func (l *Ledger) NoteMade(layer string, size int64, linked bool) error {
+// called before the layer is made, since a layer without a note counts as another tool's. The context says for
+// which project. It must be called inside WhileUsing.
+func (l *Ledger) NoteMade(ctx context.Context, layer string, size int64, linked bool) error {
 	return l.Note(Thing{Layers, layer}, func(n *Entry) {
 		n.Made, n.Size, n.Measured, n.Linked = true, size, size > 0, linked
+		n.of(ctx)
 	})
+}
+
+// of notes whose the thing is, unless it is known.
+func (n *Entry) of(ctx context.Context) {
+	if project, ok := ctx.Value(projectKey{}).(string); ok && n.Project == "" {
+		n.Project = project
+	}
+}
+
+// projectKey is the key of the project of a context.
+type projectKey struct{}
+
+// WithProject gives a context in which what is made is noted to be a project's.
+func WithProject(ctx context.Context, project string) context.Context {
+	if project == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, projectKey{}, project)
 }
 
 // Save changes a note without recording a use. It must be called inside WhileDeciding.

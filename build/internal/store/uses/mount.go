@@ -25,7 +25,10 @@ func (l *Ledger) OpenMount(ctx context.Context, key, number, label string) (dir 
 	dir = filepath.Join(l.dir, string(Mounts), key, number)
 	err = l.WhileUsing(ctx, func() error {
 		err := l.Note(Thing{Kind: Mounts, Name: key + "." + number},
-			func(n *Entry) { n.Label, n.Changing = label, true })
+			func(n *Entry) {
+				n.Label, n.Changing = label, true
+				n.of(ctx)
+			})
 		if err == nil {
 			err = os.MkdirAll(dir, 0o700)
 		}

@@ -51,7 +51,8 @@ func play(role string, l *uses.Ledger) (err error) {
 		}
 	case notes:
 		for n := range 200 {
-			err = errors.Join(err, l.WhileUsing(ctx, func() error { return l.NoteMade("a", int64(n+1), false) }))
+			err = errors.Join(err,
+				l.WhileUsing(ctx, func() error { return l.NoteMade(context.Background(), "a", int64(n+1), false) }))
 		}
 		end = func() error { return nil }
 	}

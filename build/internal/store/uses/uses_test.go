@@ -37,7 +37,7 @@ func TestANoteKeepsWhatWasSaidBefore(t *testing.T) {
 	if got := l.Read(a); got != (uses.Entry{}) || !l.LastUse(a).IsZero() {
 		t.Errorf("a thing that was never used has the note %+v", got)
 	}
-	err := l.WhileUsing(t.Context(), func() error { return l.NoteMade("a", 7, true) })
+	err := l.WhileUsing(t.Context(), func() error { return l.NoteMade(context.Background(), "a", 7, true) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,8 @@ func TestLayersWithFilesOfOthersAreMeasuredAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, linked := range map[string]bool{"alone": false, "linked": true} {
-		if err := l.WhileUsing(t.Context(), func() error { return l.NoteMade(id, 5, linked) }); err != nil {
+		if err := l.WhileUsing(t.Context(),
+			func() error { return l.NoteMade(context.Background(), id, 5, linked) }); err != nil {
 			t.Fatal(err)
 		}
 	}

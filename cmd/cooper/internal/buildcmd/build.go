@@ -150,7 +150,7 @@ func (o *Options) register(cmd *cobra.Command) {
 	addStoreFlags(cmd, o)
 	f.StringVar(&o.maxUsedSpace, "max-used-space", "",
 		"most disk space that all that cooper prune can remove may take, such as 10GB; 0: any "+
-			"(default $COOPER_MAX_USED_SPACE)")
+			"(default $COOPER_MAX_USED_SPACE, or disk.max-used-space of cooper.toml)")
 	f.BoolVar(&o.checkOnly, "check", false, "look for mistakes instead of building; short for --call=check")
 	f.StringVar(&o.call, "call", CallBuild, "what to do: build, check, outline or targets; ,format=json for JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show nothing but errors and the image ID")
@@ -372,7 +372,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 	if req.Format, err = imageFormat(o.format); err != nil {
 		return req, err
 	}
-	if req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace); err != nil {
+	if err := o.takeSpace(&req); err != nil {
 		return req, err
 	}
 	req.Run.Proxies = o.Run.Proxies(req.BuildArgs)

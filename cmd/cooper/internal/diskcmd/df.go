@@ -61,7 +61,7 @@ back now; what running builds use is not in it. Everything is measured, so it ta
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.format, "format", "table", "how to write it: table or json")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each item")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each item, and what builds of each context have made")
 	command.AddStoreFlags(f, &o.store)
 	return cmd
 }
@@ -89,7 +89,14 @@ func (o *dfOptions) writeTable(w io.Writer, u reclaim.Usage) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	return writeItems(w, u.Items)
+	if err := writeItems(w, u.Items); err != nil || len(u.Projects) == 0 {
+		return err
+	}
+	fmt.Fprintln(t, "\nPROJECT\tCOUNT\tSIZE")
+	for _, p := range u.Projects {
+		fmt.Fprintf(t, "%s\t%d\t%s\n", command.Printable(p.Project), p.Count, disk.FormatSize(p.Bytes))
+	}
+	return t.Flush()
 }
 
 // writeItems writes a table with a line for each item.
@@ -140,9 +147,18 @@ func (o *dfOptions) writeJSON(w io.Writer, u reclaim.Usage) error {
 		Reclaimable int64      `json:"reclaimable"`
 		LastUse     *time.Time `json:"lastUse,omitempty"`
 	}
+	type project struct {
+		Project string `json:"project"`
+		Count   int    `json:"count"`
+		Bytes   int64  `json:"bytes"`
+	}
 	var report struct {
-		Types []kind     `json:"types"`
-		Items []jsonItem `json:"items,omitempty"`
+		Types    []kind     `json:"types"`
+		Projects []project  `json:"projects,omitempty"`
+		Items    []jsonItem `json:"items,omitempty"`
+	}
+	for _, p := range u.Projects {
+		report.Projects = append(report.Projects, project(p))
 	}
 	for _, k := range u.Kinds {
 		report.Types = append(report.Types, kind{k.Kind, k.Count, k.Bytes, k.Reclaimable, known(k.LastUse)})

@@ -18,6 +18,10 @@ const (
 	LimitsCPUs      Key = "limits.cpus"
 	LimitsProcesses Key = "limits.processes"
 	LimitsTime      Key = "limits.step-timeout"
+
+	DiskMaxUsed Key = "disk.max-used-space"
+	// DiskProjects is a table with names of the user's: [Settings.Below] gives what is in it.
+	DiskProjects Key = "disk.projects"
 )
 
 // row says what a key is.
@@ -32,6 +36,7 @@ type row struct {
 
 // rows is the table of all keys, in the order of the documentation.
 func rows() []row {
+	size := matching("a size in quotation marks, such as \"10GB\"", `(?i)[0-9]+(\.[0-9]+)? ?[kmgtp]?i?b?`)
 	return []row{
 		{NetworkDefault, oneOf("private", "host", "none"), "private",
 			"the [network](network.md) of RUN steps, and of what `cooper run` runs, where no flag says another: `--network=default`"},
@@ -46,6 +51,11 @@ func rows() []row {
 			"processes and threads of each: `--pids-limit`"},
 		{LimitsTime, matching("a time in quotation marks, such as \"10m\"", `([0-9.]+(ms|s|m|h))+`), "",
 			"time of each RUN step: `--step-timeout`"},
+		{DiskMaxUsed, size, "",
+			"the [limit](disk.md#a-limit-for-each-build) of disk space of each build: `--max-used-space`"},
+		{DiskProjects, size.named(), "",
+			"in the same way, the [shares](disk.md#shares-of-projects) of projects: the key of each is " +
+				"a directory, and it counts what builds of contexts in it have made"},
 	}
 }
 
@@ -55,6 +65,14 @@ type kind struct {
 	what string
 	// read gives the text of a value of a file, if it can be one.
 	read func(value any) (text string, ok bool)
+	// isTable says that the key is that of a table, in which names of the user's have such values.
+	isTable bool
+}
+
+// named are values of the kind that have names of the user's.
+func (k kind) named() kind {
+	k.isTable = true
+	return k
 }
 
 // oneOf is a string out of some.

@@ -19,7 +19,11 @@ func Page() string {
 		"built. `cooper info` shows the settings that are in force, and the file that each comes from.\n\n" +
 		"## Settings\n\n| key | value | by default | |\n|---|---|---|---|\n")
 	for _, r := range rows() {
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", r.key, r.kind.what, r.usual, r.about)
+		what := r.kind.what
+		if r.kind.isTable {
+			what = "a table; each value is " + what
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", r.key, what, r.usual, r.about)
 	}
 	b.WriteString("\n`network.default` is the key `default` in the table `[network]`.\n\n" + containersConf +
 		"This page is written from the table in the code (`make reference`); the man page `cooper.toml`(5) is, too.\n")

@@ -41,22 +41,41 @@ type Settings struct{ values []Value }
 func (s Settings) All() []Value { return slices.Clone(s.values) }
 
 // Text is the value of a setting.
-func (s Settings) Text(k Key) string {
+func (s Settings) Text(k Key) string { return s.Value(k).Value }
+
+// Value is a setting with the file that it is from.
+func (s Settings) Value(k Key) Value {
 	n := slices.IndexFunc(s.values, func(v Value) bool { return v.Key == k })
 	if n < 0 {
-		return ""
+		return Value{Key: k}
 	}
-	return s.values[n].Value
+	return s.values[n]
 }
 
 // Is tells whether a setting is true.
 func (s Settings) Is(k Key) bool { return s.Text(k) == "true" }
 
+// Below are the values of a table with names of the user's, by these names.
+func (s Settings) Below(table Key) map[string]Value {
+	all := map[string]Value{}
+	for _, v := range s.values {
+		if name, is := strings.CutPrefix(string(v.Key), string(table)+"."); is {
+			all[name] = v
+		}
+	}
+	return all
+}
+
+// Where names the setting, and the file that it is from, for people.
+func (v Value) Where() string { return string(v.Key) + " in " + v.From }
+
 // Read reads the files that there are. getenv gives variables of the environment, as os.Getenv does.
 func Read(getenv func(string) string) (Settings, error) {
 	var s Settings
 	for _, r := range rows() {
-		s.values = append(s.values, Value{Key: r.key, Value: r.usual})
+		if !r.kind.isTable {
+			s.values = append(s.values, Value{Key: r.key, Value: r.usual})
+		}
 	}
 	if only := getenv(Variable); only != "" {
 		if err := s.add(only); err != nil {
@@ -122,7 +141,7 @@ func (s *Settings) addTable(file, above string, meta *toml.MetaData, table map[s
 			return err
 		}
 		if len(below) == 0 {
-			if err := meta.PrimitiveDecode(value, &setting{file: file, key: Key(key), values: s.values}); err != nil {
+			if err := meta.PrimitiveDecode(value, &setting{file: file, key: Key(key), all: s}); err != nil {
 				return err
 			}
 		} else if err := s.addTable(file, key+".", meta, below); err != nil {
@@ -135,15 +154,15 @@ func (s *Settings) addTable(file, above string, meta *toml.MetaData, table map[s
 // setting is a place in which the library puts a value of a file, and which refuses what can't be: errors of
 // UnmarshalTOML are the only ones with a line.
 type setting struct {
-	file   string
-	key    Key
-	values []Value
+	file string
+	key  Key
+	all  *Settings
 }
 
 // UnmarshalTOML takes the value.
 func (s *setting) UnmarshalTOML(value any) error {
 	all := rows()
-	n := slices.IndexFunc(all, func(r row) bool { return r.key == s.key })
+	n := slices.IndexFunc(all, s.isOf)
 	if _, isTable := value.(map[string]any); n < 0 && isTable && slices.ContainsFunc(all, s.isTableOf) {
 		return nil // an empty one
 	}
@@ -154,12 +173,30 @@ func (s *setting) UnmarshalTOML(value any) error {
 	if !ok {
 		return fmt.Errorf("%s must be %s", s.key, all[n].kind.what)
 	}
-	s.values[n].Value, s.values[n].From = text, s.file
+	s.all.set(Value{s.key, text, s.file})
 	return nil
 }
 
+// set puts a value in the place of an earlier one with the same key, or behind all.
+func (s *Settings) set(v Value) {
+	for n := range s.values {
+		if s.values[n].Key == v.Key {
+			s.values[n] = v
+			return
+		}
+	}
+	s.values = append(s.values, v)
+}
+
+// isOf tells whether s has the key of a row, or a name in the table that it is.
+func (s *setting) isOf(r row) bool {
+	return s.key == r.key && !r.kind.isTable || r.kind.isTable && strings.HasPrefix(string(s.key), string(r.key)+".")
+}
+
 // isTableOf tells whether s has the name of a table that a key is in.
-func (s *setting) isTableOf(r row) bool { return strings.HasPrefix(string(r.key), string(s.key)+".") }
+func (s *setting) isTableOf(r row) bool {
+	return strings.HasPrefix(string(r.key), string(s.key)+".") || r.kind.isTable && r.key == s.key
+}
 
 func names(all []row) string {
 	list := make([]string, len(all))

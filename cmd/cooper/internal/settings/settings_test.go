@@ -77,9 +77,29 @@ func TestAFileThatGoesBeforeAnotherReplacesItsValuesOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Value{{NetworkDefault, "none", user}, {NetworkAllowHost, "true", machine}, {Key: LimitsMemory},
-		{Key: LimitsCPUs}, {Key: LimitsProcesses}, {Key: LimitsTime}}
+		{Key: LimitsCPUs}, {Key: LimitsProcesses}, {Key: LimitsTime}, {Key: DiskMaxUsed}}
 	if diff := cmp.Diff(want, s.All()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestATableOfTheUsersNamesIsReadNameByName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	machine := write(t, dir+"/machine", "[disk.projects]\n\"/srv/a.b\" = \"1GB\"\n\"/srv\" = \"2GB\"\n")
+	user := write(t, dir+"/user", "[disk.projects]\n\"/srv\" = \"3 GiB\"\n")
+	empty := write(t, dir+"/empty", "[disk.projects]\n")
+	s, err := Read(env(nil))
+	if err := errors.Join(err, s.add(machine), s.add(user), s.add(empty)); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Value{"/srv/a.b": {DiskProjects + "./srv/a.b", "1GB", machine},
+		"/srv": {DiskProjects + "./srv", "3 GiB", user}}
+	if diff := cmp.Diff(want, s.Below(DiskProjects)); diff != "" {
+		t.Error(diff)
+	}
+	if got := s.Below(DiskProjects)["/srv"].Where(); got != "disk.projects./srv in "+user {
+		t.Errorf("it is %q", got)
 	}
 }
 
@@ -101,8 +121,11 @@ func TestWhatAFileMayNotSayIsAnErrorWithFileLineAndRemedy(t *testing.T) {
 		"\n\ndefault = \"host\"":                            "3: there is no setting default" + there,
 		"[network]\ndefault = host":                         `2: expected value but found "host" instead`,
 		"[network]\ndefault = \"host\"\ndefault = \"host\"": "3: Key 'network.default' has already been defined.",
-		"[network": "1: expected '.' or ']' to end table name",
-		"[net]":    "1: there is no setting net" + there,
+		"[network":                    "1: expected '.' or ']' to end table name",
+		"[disk]\nmax-used-space = 10": `2: disk.max-used-space must be a size in quotation marks, such as "10GB"`,
+		"[disk]\n[disk.projects]\n\"/a.b\" = \"10QB\"": `3: disk.projects./a.b must be a size in quotation marks, such as "10GB"`,
+		"[disk]\nprojects = 1":                         "2: there is no setting disk.projects" + there,
+		"[net]":                                        "1: there is no setting net" + there,
 	} {
 		file := write(t, filepath.Join(t.TempDir(), "c.toml"), text)
 		_, err := Read(env(map[string]string{Variable: file}))
