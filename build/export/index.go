@@ -14,7 +14,7 @@ import (
 
 // ErrManyPlatforms says that an output has room for one image only.
 var ErrManyPlatforms = errors.New(
-	"type=docker and type=tar can't hold images for several platforms: write type=oci or type=local, or build for one")
+	"type=docker can't hold images for several platforms: write type=oci, type=local or type=tar, or build for one")
 
 // WriteIndex writes images for several platforms and an OCI index of them, which gets the names: those of the first
 // image, or spec.Names. Blobs that several images have are written once. Otherwise it does what Write does; in the
