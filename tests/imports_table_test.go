@@ -123,8 +123,8 @@ func commandRows() []importRule {
 			mayImport: "build build/disk build/export build/manifestlist build/outfile build/progress " +
 				"build/progress/show build/sourcepolicy build/usage build/why " +
 				"cmd/cooper/internal/buildflags cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/engineload cmd/cooper/internal/kaniko cmd/cooper/internal/stepflags " +
-				"imagebuilder/remote internal/terminal",
+				"cmd/cooper/internal/engineload cmd/cooper/internal/kaniko cmd/cooper/internal/settings " +
+				"cmd/cooper/internal/stepflags imagebuilder/remote internal/terminal",
 		},
 		{
 			pkg: "cmd/cooper/internal/buildflags",
@@ -174,9 +174,9 @@ func commandRows() []importRule {
 				"build/internal/shared build/internal/solve build/internal/source build/internal/sshagent " +
 				"build/internal/stepinput build/internal/steps build/internal/store " +
 				"build/internal/store/depot build/internal/store/images build/internal/store/snapshot " +
-				"build/outfile build/plan build/progress build/reclaim build/registry build/session " +
-				"build/sharedcache build/sourcedate build/why imagebuilder imagebuilder/dockerfile " +
-				"imagebuilder/layer imagebuilder/remote",
+				"build/internal/store/uses build/outfile build/plan build/progress build/reclaim " +
+				"build/registry build/session build/sharedcache build/sourcedate build/why imagebuilder " +
+				"imagebuilder/dockerfile imagebuilder/layer imagebuilder/remote",
 		},
 		{
 			pkg: "build/doctor", job: "what a build needs of the machine: facts by trying, findings from facts",
@@ -339,8 +339,8 @@ func commandRows() []importRule {
 		},
 		{
 			pkg: "build/why", job: "why each step of a build ran, or need not run: rows, recipes compared, sentences",
-			mayImport: "build/internal/cache build/internal/rootfs build/internal/source/filelist build/plan " +
-				"build/progress build/session",
+			mayImport: "build/internal/cache build/internal/rootfs/account build/internal/source/filelist " +
+				"build/plan build/progress build/session",
 		},
 		{
 			pkg: "build/usage", job: "what the steps of a build took of the machine, for people and for files",
