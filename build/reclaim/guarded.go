@@ -63,7 +63,7 @@ const patience = 2 * time.Second
 
 // end has the step end that has written most, or what there is else of the build. One build ends at a time: what it has
 // written may be enough for the others. Its turn ends with it.
-func (s *guarded) end(why error, own string) error {
+func (s *guarded) end(ctx context.Context, why error, own string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.turn != nil {
@@ -88,7 +88,7 @@ func (s *guarded) end(why error, own string) error {
 		var size usage.Size
 		if p.dir != "" {
 			// What can't be measured counts as far as it was.
-			size, _ = usage.Measure(context.Background(), p.dir)
+			size, _ = usage.Measure(ctx, p.dir)
 		}
 		if size.Bytes >= written {
 			most, written = p, size.Bytes

@@ -173,7 +173,7 @@ func (s *Space) make(ctx context.Context, within Share, items []disk.Item, pendi
 	chosen := disk.Choose(ownItems(items), within.policy(pending))
 	needed := disk.Total(within.of(items)) - disk.Total(within.of(chosen)) + pending
 	if needed > within.Bytes && s.grown.Load() {
-		return s.end(&FullError{Limit: within.Limit, Needed: needed, Written: pending}, s.keepers.store.Paths().Own)
+		return s.end(ctx, &FullError{Limit: within.Limit, Needed: needed, Written: pending}, s.keepers.store.Paths().Own)
 	}
 	_, err := s.keepers.remove(ctx, chosen, within.evicts(), false)
 	return err

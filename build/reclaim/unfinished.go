@@ -61,8 +61,8 @@ func sizeOf(ctx context.Context, path string) int64 {
 // nameless is the size in bytes of the files without a name that this process has open below a directory, such as
 // layers that are being compressed or read.
 func nameless(below string) (total int64) {
-	if real, err := filepath.EvalSymlinks(below); err == nil {
-		below = real
+	if path, err := filepath.EvalSymlinks(below); err == nil {
+		below = path
 	}
 	seen := map[uint64]bool{}
 	for _, fd := range entries("/proc/self/fd") {
@@ -85,5 +85,5 @@ func freeOn(dir string) int64 {
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Bsize <= 0 || fs.Bfree > math.MaxInt64/uint64(fs.Bsize) {
 		return math.MaxInt64
 	}
-	return int64(fs.Bfree) * fs.Bsize //nolint:gosec // it was compared
+	return int64(fs.Bfree) * fs.Bsize
 }

@@ -178,8 +178,9 @@ func TestABuildIsComparedWithTheOnesBefore(t *testing.T) {
 		t.Error(got)
 	}
 	hit := b.build(func(r *Room, s *plan.Step) {
-		r.Hit(s, account.Hit{Shape: key("shape"), Key: key("one"), Record: cache.Record{Created: time.Now(), Took: time.Second,
-			From: "registry"}})
+		r.Hit(s, account.Hit{Shape: key("shape"), Key: key("one"),
+			Record: cache.Record{Created: time.Now(), Took: time.Second,
+				From: "registry"}})
 	})
 	if got := hit.hit(time.Now()); got.Text != "from registry, made less than a second ago, saves 1s" ||
 		got.SavedSeconds != 1 {

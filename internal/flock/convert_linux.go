@@ -12,9 +12,9 @@ import (
 	"github.com/cooperbuild/cooper/internal/fsys"
 )
 
-// A Convertible is an open file whose locks are those of fcntl(2) and not of flock(2): nobody can take the lock while it
-// is converted from one kind to the other, where flock(2) gives it back first. Locks of one sort don't see those of the
-// other, so a file must have one sort only. In all else they are like the package's others.
+// A Convertible is an open file whose locks are those of fcntl(2) and not of flock(2): nobody can take the lock while
+// it is converted from one kind to the other, where flock(2) gives it back first. Locks of one sort don't see those of
+// the other, so a file must have one sort only. In all else they are like the package's others.
 type Convertible struct{ *os.File }
 
 // Lock is like the function Lock. A lock that can't be converted yet stays as it is meanwhile.
