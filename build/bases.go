@@ -49,8 +49,8 @@ func (s settings) packsLayers() bool {
 
 func (e environment) baseOptions(set settings) bases.Options {
 	return bases.Options{
-		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store}, Transfer: bases.Watched(e.depot.Pull, e.space.Check),
-		Registry: e.session.Registry(), Pull: set.Pull,
+		Images: e.depot.Images, Layers: snapshot.Rechainer{Store: e.depot.Store},
+		Transfer: bases.Watched(e.depot.Pull, e.space.Check), Registry: e.session.Registry(), Pull: set.Pull,
 		User: e.identity.User, Process: e.identity.Process, Progress: set.Progress, Asides: e.asides,
 	}
 }

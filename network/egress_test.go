@@ -54,7 +54,8 @@ func resolver(t *testing.T) {
 }
 
 // lookUp asks the step's name server for a name, and gives the answer's code and how many records it has.
-func lookUp(t *testing.T, ns *network.Namespace, name string, kind dnsmessage.Type) (code dnsmessage.RCode, records int) {
+func lookUp(t *testing.T, ns *network.Namespace, name string, kind dnsmessage.Type) (code dnsmessage.RCode,
+	records int) {
 	t.Helper()
 	c, err := dial(t, ns, "udp", at(policy.Resolver().String(), 53))
 	if err != nil {

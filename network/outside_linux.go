@@ -34,8 +34,8 @@ type outside struct {
 }
 
 // watch hands the socket of a step to the gateway as soon as the step sends something, and gives tell what the gateway
-// tells of the step. The caller calls stop once the step has ended; the gateway lets go of the socket then. The error of
-// stop says why the step had no way out.
+// tells of the step. The caller calls stop once the step has ended; the gateway lets go of the socket then. The error
+// of stop says why the step had no way out.
 func (o *outside) watch(ctx context.Context, socket *os.File, tell func(gateway.Message)) (stop func() error,
 	err error) {
 	// The gateway closes the link when no process writes to this any more.

@@ -37,8 +37,8 @@ rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 EOT
 `
 
-// buildRealDockerfiles builds Dockerfiles as people write them. The stage app is the image; the last stage is made of it
-// and uses what is in it.
+// buildRealDockerfiles builds Dockerfiles as people write them. The stage app is the image; the last stage is made of
+// it and uses what is in it.
 func buildRealDockerfiles(t *testing.T, s *site) {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/real/*.txtar")

@@ -8,8 +8,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// afterFlag is the flag of FROM that names a stage which is to be done before. Docker's language hasn't got it, buildah's
-// has.
+// afterFlag is the flag of FROM that names a stage which is to be done before. Docker's language hasn't got it,
+// buildah's has.
 const afterFlag = "--after="
 
 // takeAfter takes the --after of each FROM out of the nodes, for the instructions package refuses them.

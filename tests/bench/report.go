@@ -236,9 +236,8 @@ func (r result) markdown() string {
 		reached = "-"
 	}
 	return fmt.Sprintf("| %s: %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.ID, r.Work, cell(cooperName),
-		cell(limitName),
-		ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), worked, peak, strings.Join(goals, ", "),
-		reached)
+		cell(limitName), ratio(cooperName, limitName), cell(buildahName), ratio(buildahName, cooperName), worked, peak,
+		strings.Join(goals, ", "), reached)
 }
 
 // seconds writes a time with three digits, in ms below one second.

@@ -71,7 +71,9 @@ func newSharer(o CopyOptions, layer int) (*sharer, error) {
 	if err := unix.Fstat(layer, &st); err != nil {
 		return nil, fmt.Errorf("stat layer: %w", err)
 	}
-	s := &sharer{from: o.Shared.From, below: &inodes{dirs: o.Shared.Below}, marks: o.OverlayXattr, taken: map[uint64]bool{}}
+	s := &sharer{
+		from: o.Shared.From, below: &inodes{dirs: o.Shared.Below}, marks: o.OverlayXattr, taken: map[uint64]bool{},
+	}
 	s.links.Store(!o.Shared.AnyBelow)
 	below := map[uint64]bool{}
 	for n, dir := range slices.Concat(o.Shared.Below, s.from) {

@@ -148,7 +148,8 @@ type Networks struct {
 
 // New makes the Networks of a build. The caller closes it when no step runs any more.
 func New(o Options, to progress.Sink) *Networks {
-	return &Networks{options: o, own: network.New(policy.Policy{Loopback: o.HostLoopback, Egress: o.Egress, Rate: o.NetworkRate}), to: to}
+	own := network.New(policy.Policy{Loopback: o.HostLoopback, Egress: o.Egress, Rate: o.NetworkRate})
+	return &Networks{options: o, own: own, to: to}
 }
 
 // Close lets go of all networks.

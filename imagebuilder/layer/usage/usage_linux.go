@@ -41,8 +41,8 @@ func Share(st *unix.Stat_t) int64 {
 }
 
 // Measure walks a tree and tells how much space it takes on disk. It follows no symbolic link, refuses a dir that is
-// one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted. With an error the
-// size is that of what was seen until then.
+// one, and leaves out other file systems that are mounted in the tree. Files that are removed meanwhile aren't counted.
+// With an error the size is that of what was seen until then.
 func Measure(ctx context.Context, dir string) (Size, error) {
 	dirs, err := tree.OpenPlain(dir)
 	if err != nil {

@@ -23,32 +23,33 @@ const (
 // errQuestion says that a message isn't a question as programs ask it.
 var errQuestion = errors.New("a message to the name server that is no question")
 
-// question reads a question of a step. Name is in lower case, without the dot at its end.
-func question(message []byte) (h dnsmessage.Header, q dnsmessage.Question, name string, err error) {
+// question reads a question of a step.
+func question(message []byte) (h dnsmessage.Header, q dnsmessage.Question, err error) {
 	var p dnsmessage.Parser
 	if h, err = p.Start(message); err != nil {
-		return h, q, "", err
+		return h, q, err
 	}
 	all, err := p.AllQuestions()
 	if err != nil {
-		return h, q, "", err
+		return h, q, err
 	}
 	if h.Response || len(all) != 1 {
-		return h, q, "", errQuestion
+		return h, q, errQuestion
 	}
-	return h, all[0], policy.CanonicalName(all[0].Name.String()), nil
+	return h, all[0], nil
 }
 
 // resolve answers a question of a step: itself what the egress policy doesn't let through, by exchange the rest. It
 // keeps the addresses of what was asked for.
 func (g *Gateway) resolve(message []byte, exchange func([]byte) ([]byte, error)) ([]byte, error) {
-	h, q, name, err := question(message)
+	h, q, err := question(message)
 	if err != nil {
 		if g.policy.Egress != nil {
 			return nil, err
 		}
 		return exchange(message)
 	}
+	name := policy.CanonicalName(q.Name.String())
 	switch {
 	case g.policy.Egress == nil:
 	case !g.policy.Egress.Asks(name):

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -49,6 +50,7 @@ func (g *Gateway) checkName(c policy.Contact, name string) error {
 type greeted struct {
 	halfConn
 	check func(name string) error
+	ctx   context.Context //nolint:containedctx // Read has no other: it ends with the step
 
 	once sync.Once
 	rest io.Reader
@@ -71,7 +73,7 @@ func (c *greeted) Read(p []byte) (int, error) {
 			c.err = err
 			return
 		}
-		name, read, err := serverName(c.rest)
+		name, read, err := serverName(c.ctx, c.rest)
 		c.rest = io.MultiReader(bytes.NewReader(read), c.halfConn)
 		if c.err = err; err == nil {
 			c.err = c.check(name)
@@ -87,7 +89,7 @@ func (c *greeted) Read(p []byte) (int, error) {
 var errHello = errors.New("enough was read")
 
 // serverName reads the name that a client asks for in its first message; "" if it names nobody. It gives what was read.
-func serverName(from io.Reader) (name string, read []byte, err error) {
+func serverName(ctx context.Context, from io.Reader) (name string, read []byte, err error) {
 	var buf bytes.Buffer
 	seen := false
 	conn := hello{Reader: io.TeeReader(io.LimitReader(from, maxHello), &buf)}
@@ -97,7 +99,7 @@ func serverName(from io.Reader) (name string, read []byte, err error) {
 			name, seen = h.ServerName, true
 			return nil, errHello
 		},
-	}).Handshake()
+	}).HandshakeContext(ctx)
 	if seen {
 		err = nil
 	}
@@ -120,5 +122,5 @@ func (g *Gateway) greet(in halfConn, c policy.Contact) halfConn {
 	if g.policy.Egress == nil || c.Protocol != policy.TCP || len(c.Names) == 0 || c.Address == policy.Host() {
 		return in
 	}
-	return &greeted{halfConn: in, check: func(name string) error { return g.checkName(c, name) }}
+	return &greeted{halfConn: in, ctx: g.ctx, check: func(name string) error { return g.checkName(c, name) }}
 }

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// burst is how many bytes may be handed on at once where a rate is kept: a tenth of a second's, and a packet in any case.
+// burst is how many bytes may be handed on at once where a rate is kept: a tenth of a second's, and a packet in any
+// case.
 func burst(bytes int64) int { return int(min(max(bytes/10, maxDatagram), handful)) }
 
 func newLimiter(bytes int64) *rate.Limiter { return rate.NewLimiter(rate.Limit(bytes), burst(bytes)) }

@@ -61,7 +61,7 @@ func describe(h *tar.Header) (entry, error) {
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA:
+	case tar.TypeReg:
 		e.Type, e.Size = "reg", h.Size
 	case tar.TypeDir:
 		e.Type = "dir"

@@ -86,7 +86,8 @@ func isSeccomp(text string) bool { return strings.HasPrefix(text, "seccomp") }
 // and drops of them.
 func (c Conf) limit(add, drop pflag.SliceValue) {
 	given, dropped := add.GetSlice(), drop.GetSlice()
-	if slices.ContainsFunc(slices.Concat(given, dropped), func(text string) bool { return strings.EqualFold(text, "all") }) {
+	all := func(text string) bool { return strings.EqualFold(text, "all") }
+	if slices.ContainsFunc(slices.Concat(given, dropped), all) {
 		return
 	}
 	caps := slices.DeleteFunc(slices.Clone(c.Containers.Capabilities), func(have string) bool {
