@@ -160,8 +160,8 @@ func (c *copying) Exec(ctx context.Context, t *rootfs.Staged) (err error) {
 	}
 	t.LargeFile = c.content.read
 	// What was looked up in the cache has its digest, and the files are to be those of then.
-	if print, held, ok := c.content.made(); ok {
-		c.before = print
+	if sum, held, ok := c.content.made(); ok {
+		c.before = sum
 		earlier, done := c.earlier(ctx, held)
 		defer done()
 		return c.copyFiles(ctx, t, watchers{c.content.copied, earlier})

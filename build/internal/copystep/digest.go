@@ -70,22 +70,22 @@ func (c *copyDigest) make(ctx context.Context, skipFrom int64) (string, error) {
 		return c.digest, c.err
 	}
 	o := source.DigestOptions{Query: c.query, Known: &c.known, SkipFrom: skipFrom, Listing: new(source.Listing)}
-	var print digest.Digest
+	var sum digest.Digest
 	if c.in.Local() {
-		o.Contents, o.Print = new(source.Contents), &print
+		o.Contents, o.Print = new(source.Contents), &sum
 	}
 	d, err := c.in.DigestOf(ctx, o, source.Digest)
 	if errors.Is(err, source.ErrSkipped) || err != nil && ctx.Err() != nil { // the next call makes it
 		return "", err
 	}
 	c.done, c.digest, c.err = true, d, err
-	c.listing, c.contents, c.print = o.Listing, o.Contents, print
+	c.listing, c.contents, c.print = o.Listing, o.Contents, sum
 	return d, err
 }
 
 // made gives the fingerprint of the files as they were when the digest was made, and what they held; false: there is
 // none yet.
-func (c *copyDigest) made() (print string, held *source.Contents, ok bool) {
+func (c *copyDigest) made() (sum string, held *source.Contents, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return string(c.print), c.contents, c.done && c.err == nil && c.print != ""

@@ -19,16 +19,16 @@ func look(t *testing.T, dir string) (*source.Contents, digest.Digest) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	held, print := new(source.Contents), digest.Digest("")
-	o := source.DigestOptions{Root: root, Query: source.Query{Patterns: []string{"."}}, Contents: held, Print: &print}
+	held, sum := new(source.Contents), digest.Digest("")
+	o := source.DigestOptions{Root: root, Query: source.Query{Patterns: []string{"."}}, Contents: held, Print: &sum}
 	if _, err := source.Digest(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	plain, err := source.Fingerprint(t.Context(), source.DigestOptions{Root: root, Query: o.Query})
-	if err != nil || plain != print {
-		t.Errorf("the fingerprint is %s, made with the digest it is %s, %v", plain, print, err)
+	if err != nil || plain != sum {
+		t.Errorf("the fingerprint is %s, made with the digest it is %s, %v", plain, sum, err)
 	}
-	return held, print
+	return held, sum
 }
 
 func TestFilesWithTheSameContentAreTold(t *testing.T) {
@@ -51,7 +51,7 @@ func TestFilesWithTheSameContentAreTold(t *testing.T) {
 	if err := os.Symlink("top", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	before, print := look(t, dir)
+	before, sum := look(t, dir)
 	if before.Count() != 22 {
 		t.Errorf("%d files are counted", before.Count())
 	}
@@ -61,7 +61,7 @@ func TestFilesWithTheSameContentAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, later := look(t, dir)
-	if later == print {
+	if later == sum {
 		t.Error("the fingerprint is the same")
 	}
 	same := now.Same(before.Bytes())
