@@ -101,9 +101,7 @@ type NamedContext = plan.NamedContext
 const Stdin = inputs.Stdin
 
 // ParseContext reads a named context; see inputs.ParseContext.
-func ParseContext(text string) (key string, c NamedContext, err error) {
-	return inputs.ParseContext(text)
-}
+func ParseContext(text string) (string, NamedContext, error) { return inputs.ParseContext(text) }
 
 // PullPolicy says when a base image is fetched from its registry.
 type PullPolicy = bases.PullPolicy
@@ -129,9 +127,7 @@ func CheckPushName(name string) error {
 }
 
 // Push pushes an image of the session's store. A tag is moved when all of the image is there.
-func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) {
-	return sendimage.Push(ctx, s, req)
-}
+func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) { return sendimage.Push(ctx, s, req) }
 
 // StepNS says which user namespace RUN steps get.
 type StepNS = rootfs.StepNS
@@ -164,9 +160,7 @@ func ParseVolume(text string) (Volume, error) { return runstep.ParseVolume(text)
 type Runtime = runstep.Runtime
 
 // FindRuntime finds the OCI runtime of a name; see runtimes.FindRuntime.
-func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
-	return runtimes.FindRuntime(ctx, name)
-}
+func FindRuntime(ctx context.Context, name string) (*Runtime, error) { return runtimes.FindRuntime(ctx, name) }
 
 // CheckRuntimeName refuses names that FindRuntime can find on no machine.
 func CheckRuntimeName(name string) error { return runtimes.CheckRuntimeName(name) }

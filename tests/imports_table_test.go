@@ -89,7 +89,8 @@ func commandRows() []importRule {
 			job: "the verbs for working containers, a file each: flags to request",
 			mayImport: "build build/archives build/export build/manifestlist build/outfile build/progress " +
 				"build/progress/show build/working cmd/cooper/internal/command cmd/cooper/internal/dialect " +
-				"cmd/cooper/internal/settings cmd/cooper/internal/stepflags imagebuilder",
+				"cmd/cooper/internal/settings cmd/cooper/internal/stepflags cmd/cooper/internal/words " +
+				"imagebuilder",
 		},
 		{
 			pkg: "cmd/cooper/internal/diskcmd", job: "the verbs df, prune and top",
@@ -161,6 +162,7 @@ func commandRows() []importRule {
 			job: "what containers.conf says of builds: the defaults of podman's and buildah's flags",
 		},
 		{pkg: "cmd/cooper/internal/given", job: "what flags of other tools are given, word for word"},
+		{pkg: "cmd/cooper/internal/words", job: "texts that are split into words as a shell does"},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",

@@ -105,7 +105,7 @@ func TestRowsAreChosenByNameInTheTablesOrder(t *testing.T) {
 	}
 	images, err := chooseRows([]string{"push", "images", "start"})
 	if got := strings.Join(rowIDs(images), " "); err != nil || got != "start pull pull-files pull-zstd copyfrom1g "+
-		"archive-gzip archive-zstd archive-again archive-base push push-early push-unchanged pull-update" {
+		"archive-gzip archive-zstd archive-again archive-base push push-early push-unchanged pull-update cache-warm" {
 		t.Errorf("got %s, %v", got, err)
 	}
 	if _, err := chooseRows([]string{"nope"}); err == nil || !strings.Contains(err.Error(), `"nope"`) {

@@ -125,16 +125,9 @@ func (s *Store) MountLayer(id string) (dir string, unmount func() error, err err
 		_, err := s.library.Unmount(id, false)
 		return err
 	}
-	giveBack, err := keepRoot(s, id)
-	if err != nil {
-		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)
-	}
 	dir, err = s.library.Mount(id, "")
 	if errors.Is(err, storage.ErrStoreIsReadOnly) { // it lies in an additional image store
 		dir, give, err = s.library.MountOthers(id)
-	}
-	if kept := giveBack(); err == nil && kept != nil {
-		err = errors.Join(kept, give())
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("mount layer %s: %w", id, err)

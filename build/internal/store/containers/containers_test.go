@@ -25,14 +25,14 @@ func TestContainersAreMadeChangedAndRemoved(t *testing.T) {
 			lower := storetest.Image(t, d, "lower", layers[:1], "localhost/lower:1")
 			upper := storetest.Image(t, d, "upper", layers, "localhost/upper:1")
 			r := containers.New(d.Store)
-			c, err := r.Create("c", lower)
+			c, err := r.Create("one", lower)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.Create("c", lower); !errors.Is(err, containers.ErrNameTaken) {
+			if _, err := r.Create("one", lower); !errors.Is(err, containers.ErrNameTaken) {
 				t.Errorf("a name is given twice: %v", err)
 			}
-			if free, err := r.Unused("c"); free != "c-1" || err != nil {
+			if free, err := r.Unused("one"); free != "one-1" || err != nil {
 				t.Errorf("the next name is %q, %v", free, err)
 			}
 			if r.IsWorking(c) {
@@ -52,14 +52,14 @@ func TestContainersAreMadeChangedAndRemoved(t *testing.T) {
 			if l, err := d.Store.Layer(moved.Layer); err != nil || l.Parent != layers[1].ID {
 				t.Errorf("it is on layer %s, %v", l.Parent, err)
 			}
-			if err := r.Rename(moved, "d"); err != nil {
+			if err := r.Rename(moved, "two"); err != nil {
 				t.Fatal(err)
 			}
-			found, err := r.Find("d")
+			found, err := r.Find("two")
 			if err != nil || found.ID != c.ID {
 				t.Errorf("by its new name it is %s, %v", found.ID, err)
 			}
-			if _, err := r.Find("c"); !errors.Is(err, containers.ErrNone) {
+			if _, err := r.Find("one"); !errors.Is(err, containers.ErrNone) {
 				t.Errorf("by its old name: %v", err)
 			}
 			if err := r.Delete(found); err != nil {

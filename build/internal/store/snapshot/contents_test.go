@@ -217,10 +217,7 @@ func TestWhatAReadTellsIsOfTheStepsFiles(t *testing.T) {
 func TestTheRootDirectoryIsThatOfTheLayerBelow(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b bench, _ []store.Layer) {
-		want := "5:6 711"
-		if strings.Contains(t.Name(), "by_archives") { // the library's driver gives what it mounts to root
-			want = "0:0 711"
-		}
+		const want = "5:6 711"
 		first := b.add(nil, func(root string) {
 			b.must(put(root, "f", 0, 0), os.Chown(root, 5, 6), unix.Chmod(root, 0o711), settle(root))
 		})

@@ -372,7 +372,7 @@ func (o *Options) request(contextDir string, env command.Env) (build.Request, er
 	if req.Format, err = imageFormat(o.format); err != nil {
 		return req, err
 	}
-	if err := o.takeSpace(&req); err != nil {
+	if err := takeSpace(&req, o.maxUsedSpace); err != nil {
 		return req, err
 	}
 	req.Run.Proxies = o.Run.Proxies(req.BuildArgs)

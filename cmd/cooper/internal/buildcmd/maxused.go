@@ -15,11 +15,11 @@ import (
 // envMaxUsedSpace is what --max-used-space of build is without the flag.
 const envMaxUsedSpace = "COOPER_MAX_USED_SPACE"
 
-// takeSpace sets the limits of disk space.
-func (o *Options) takeSpace(req *build.Request) error {
+// takeSpace sets the limits of disk space, of which flag is the value of --max-used-space.
+func takeSpace(req *build.Request, flag string) error {
 	set, err := command.Settings()
 	if err == nil {
-		req.MaxUsedSpace, err = maxUsedSpace(o.maxUsedSpace, set)
+		req.MaxUsedSpace, err = maxUsedSpace(flag, set)
 	}
 	if err == nil {
 		req.Share, err = shareOf(req.Context, set)

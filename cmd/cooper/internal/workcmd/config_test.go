@@ -1,7 +1,6 @@
 package workcmd
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,18 +112,6 @@ func TestWrongChangesAreRefused(t *testing.T) {
 		if err := configured(t, working.NewState(time.Unix(1, 0)), flags...); err == nil ||
 			!strings.HasPrefix(err.Error(), flags[0]) {
 			t.Errorf("%q: %v", flags, err)
-		}
-	}
-}
-
-func TestWordsAreThoseOfAShell(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string][]string{
-		"": nil, "  a  b ": {"a", "b"}, `'a "b' c`: {`a "b`, "c"}, `"a \"b\" \c"`: {`a "b" \c`}, `a\ b ''`: {"a b", ""},
-		`'\'`: {`\`}, "a'b'c": {"abc"},
-	} {
-		if got, err := splitWords(text); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s: %q, %v", text, got, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cooperbuild/cooper/build/working"
 	"github.com/cooperbuild/cooper/cmd/cooper/internal/command"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/words"
 	"github.com/cooperbuild/cooper/imagebuilder"
 )
 
@@ -78,7 +79,7 @@ func (o *configOptions) texts(s *working.State, i *imagebuilder.Image, note func
 func (o *configOptions) program(i *imagebuilder.Image, note func(string, ...any)) error {
 	c := &i.Config
 	if o.given("shell") {
-		words, err := splitWords(o.shell)
+		words, err := words.Split(o.shell)
 		if err != nil {
 			return command.Usagef("--shell %q: %w", o.shell, err)
 		}
@@ -97,7 +98,7 @@ func (o *configOptions) program(i *imagebuilder.Image, note func(string, ...any)
 		note("ENTRYPOINT %s", asJSON(c.Entrypoint))
 	}
 	if o.given("cmd") {
-		words, err := splitWords(o.cmd)
+		words, err := words.Split(o.cmd)
 		if err != nil {
 			return command.Usagef("--cmd %q: %w", o.cmd, err)
 		}
@@ -283,7 +284,7 @@ func (o *configOptions) health(i *imagebuilder.Image, note func(string, ...any))
 	case "CMD-SHELL":
 		h.Test = []string{"CMD-SHELL", strings.TrimSpace(rest)}
 	case "CMD":
-		words, err := splitWords(rest)
+		words, err := words.Split(rest)
 		if err != nil {
 			return command.Usagef("--healthcheck %q: %w", o.healthcheck, err)
 		}

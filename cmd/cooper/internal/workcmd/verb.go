@@ -124,3 +124,6 @@ func Did(cached bool, text string) {
 
 // History tells whether commands and copies add to the history unless flags say otherwise.
 func History() bool { return byDefault(envHistory) }
+
+// hinted adds a hint to an error.
+func hinted(err error, hint string) error { return fmt.Errorf("%w\nhint: %s", err, hint) }

@@ -1,16 +1,16 @@
-package workcmd
+// Package words splits texts into words as a shell does.
+package words
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
-// errQuote is the error of a text that ends within quotes.
-var errQuote = errors.New("a quote isn't closed")
+// ErrQuote is the error of a text that ends within quotes.
+var ErrQuote = errors.New("a quote isn't closed")
 
-// splitWords splits a text into words as a shell does, with quotes and backslashes, and expands nothing.
-func splitWords(text string) (words []string, err error) {
+// Split splits a text into words as a shell does, with quotes and backslashes, and expands nothing.
+func Split(text string) (words []string, err error) {
 	var word strings.Builder
 	quote, begun := rune(0), false
 	runes := []rune(text)
@@ -38,13 +38,10 @@ func splitWords(text string) (words []string, err error) {
 		}
 	}
 	if quote != 0 {
-		return nil, errQuote
+		return nil, ErrQuote
 	}
 	if begun {
 		words = append(words, word.String())
 	}
 	return words, nil
 }
-
-// hinted adds a hint to an error.
-func hinted(err error, hint string) error { return fmt.Errorf("%w\nhint: %s", err, hint) }
