@@ -121,13 +121,12 @@ type PushRequest = sendimage.Request
 type Pushed = sendimage.Pushed
 
 // CheckPushName refuses names that an image can't be pushed to.
-func CheckPushName(name string) error {
-	_, err := outputs.PushName(name)
-	return err
-}
+func CheckPushName(name string) error { return outputs.CheckPushName(name) }
 
 // Push pushes an image of the session's store. A tag is moved when all of the image is there.
-func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) { return sendimage.Push(ctx, s, req) }
+func Push(ctx context.Context, s *Session, req PushRequest) (Pushed, error) {
+	return sendimage.Push(ctx, s, req)
+}
 
 // StepNS says which user namespace RUN steps get.
 type StepNS = rootfs.StepNS
@@ -160,7 +159,9 @@ func ParseVolume(text string) (Volume, error) { return runstep.ParseVolume(text)
 type Runtime = runstep.Runtime
 
 // FindRuntime finds the OCI runtime of a name; see runtimes.FindRuntime.
-func FindRuntime(ctx context.Context, name string) (*Runtime, error) { return runtimes.FindRuntime(ctx, name) }
+func FindRuntime(ctx context.Context, name string) (*Runtime, error) {
+	return runtimes.FindRuntime(ctx, name)
+}
 
 // CheckRuntimeName refuses names that FindRuntime can find on no machine.
 func CheckRuntimeName(name string) error { return runtimes.CheckRuntimeName(name) }

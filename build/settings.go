@@ -116,10 +116,7 @@ func CheckOutputs(req Request) error {
 }
 
 // CheckName returns an error if an image can't have the name.
-func CheckName(name string) error {
-	_, err := images.NormalizeName(name)
-	return err
-}
+func CheckName(name string) error { return images.CheckName(name) }
 
 // ShortID is an image's ID as people are shown it.
 func ShortID(id string) string { return images.Short(id) }

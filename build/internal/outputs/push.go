@@ -153,3 +153,9 @@ func (b Room) sourceOf(images []made) push.Source {
 	}
 	return src
 }
+
+// CheckPushName refuses names that an image can't be pushed to.
+func CheckPushName(name string) error {
+	_, err := PushName(name)
+	return err
+}

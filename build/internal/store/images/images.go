@@ -247,3 +247,9 @@ func NormalizeNames(texts []string) ([]string, error) {
 	}
 	return names, nil
 }
+
+// CheckName returns an error if an image can't have the name.
+func CheckName(name string) error {
+	_, err := NormalizeName(name)
+	return err
+}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts a layer or a container until Unmount is called as often, and gives the directory. The driver overlay gives
-// the root directory of what it mounts to root: its owner gets it back.
+// Mount mounts a layer or a container until Unmount is called as often, and gives the directory. The driver overlay
+// gives the root directory of what it mounts to root: its owner gets it back.
 func (l *Library) Mount(id, label string) (string, error) {
 	giveBack := l.keepRoot(id)
 	dir, err := l.layers.Mount(id, label)
