@@ -139,16 +139,17 @@ func (r *repository) do(ctx context.Context, auth *wire.Authorizer, c call) (*ht
 	if !r.owns(c.at) {
 		return ask(ctx, r.client, c)
 	}
-	used := auth.Current()
-	resp, err := send(ctx, r.client, c, used)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
-		return resp, err
+	header, fresh := auth.Current(), false
+	for {
+		resp, err := send(ctx, r.client, c, header)
+		if err != nil || fresh || resp.StatusCode != http.StatusUnauthorized || resp.Request.URL.Host != r.host {
+			return resp, err
+		}
+		header, fresh, err = auth.Renew(ctx, resp, header)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			return nil, &wire.LoginError{Cause: cause(ctx, err)}
+		}
 	}
-	renewed, err := auth.Renew(ctx, resp, used)
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, &wire.LoginError{Cause: cause(ctx, err)}
-	}
-	return send(ctx, r.client, c, renewed)
 }
 
 // owns tells whether a URL is one of the registry itself: credentials are sent to no other.

@@ -63,7 +63,7 @@ func (u *Upload) put(ctx context.Context, q request) (*http.Response, error) {
 		return nil, plainly(ctx, err)
 	}
 	if resp.StatusCode == http.StatusUnauthorized && resp.Request.URL.Host == u.to.repo.host {
-		if _, err := auth.Renew(ctx, resp, used); err != nil {
+		if _, _, err := auth.Renew(ctx, resp, used); err != nil {
 			return nil, &wire.LoginError{Cause: errors.Join(err, resp.Body.Close())}
 		}
 	}

@@ -325,7 +325,7 @@ func (u *Upload) refused(e *wire.StatusError) error {
 		}
 		u.location, u.offset = "", 0 // the registry has lost the upload, or has damaged data
 	case http.StatusUnauthorized:
-		if u.failed > 1 {
+		if u.failed > 2 { // the first time another request may have renewed what has ended meanwhile
 			return e
 		}
 	case http.StatusTooManyRequests, http.StatusRequestTimeout:

@@ -68,36 +68,44 @@ func (a *Authorizer) Current() string {
 }
 
 // Renew gets a new header by the challenge in a response. used is the header that the response refused: if another
-// request has obtained a new one in the meantime, Renew returns that.
-func (a *Authorizer) Renew(ctx context.Context, resp *http.Response, used string) (string, error) {
+// request has obtained one in the meantime, Renew returns that, which isn't fresh: it may have ended since then.
+func (a *Authorizer) Renew(ctx context.Context, resp *http.Response, used string) (header string, fresh bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.header != "" && a.header != used && (a.expires.IsZero() || time.Now().Before(a.expires)) {
-		return a.header, nil
+		return a.header, false, nil
 	}
+	if err := a.renew(ctx, resp); err != nil {
+		return "", false, err
+	}
+	return a.header, true, nil
+}
+
+// renew gets a new header; mu is held.
+func (a *Authorizer) renew(ctx context.Context, resp *http.Response) error {
 	scheme, params := challenge(resp.Header.Values("Www-Authenticate"))
 	if scheme == "" {
-		return "", fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.Name,
+		return fmt.Errorf("%s wants to know who asks, and does not say how (%q)", a.Name,
 			printable.Clip(resp.Header.Get("Www-Authenticate")))
 	}
 	c, err := a.Find(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	switch {
 	case scheme == "basic" && c.Username == "":
-		return "", fmt.Errorf("%s wants a user name and a password\nhint: %s", a.Name, loginHint(a.Name))
+		return fmt.Errorf("%s wants a user name and a password\nhint: %s", a.Name, loginHint(a.Name))
 	case scheme == "basic":
 		a.header, a.expires = "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password)), time.Time{}
 	default:
 		params["scope"] = a.scope(params["scope"])
 		token, life, err := a.token(ctx, params, c, resp.Request.URL.Scheme)
 		if err != nil {
-			return "", fmt.Errorf("log in to %s: %w", a.Name, err)
+			return fmt.Errorf("log in to %s: %w", a.Name, err)
 		}
 		a.header, a.expires = "Bearer "+token, time.Now().Add(life)
 	}
-	return a.header, nil
+	return nil
 }
 
 // scope is the scope to request a token for; asked is the scope in the registry's challenge. Registries name only the
