@@ -22,8 +22,8 @@ func TestAHeaderThatAnotherRequestObtainedIsNotFresh(t *testing.T) {
 	}))
 	defer tokens.Close()
 	host := strings.TrimPrefix(tokens.URL, "http://")
-	a := &wire.Authorizer{Client: tokens.Client(), Host: host, Name: host, Path: "p", Actions: wire.Pulls,
-		Find: func(context.Context) (credentials.Credential, error) { return credentials.Credential{}, nil }}
+	a := &wire.Authorizer{Client: tokens.Client(), Pace: wire.UsualPace(), Host: host, Name: host, Path: "p",
+		Actions: wire.Pulls, Find: func(context.Context) (credentials.Credential, error) { return credentials.Credential{}, nil }}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tokens.URL, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,8 @@ func TestAHeaderThatAnotherRequestObtainedIsNotFresh(t *testing.T) {
 		used, want string
 		fresh      bool
 	}{
-		{"", "Bearer t1", true}, {"", "Bearer t1", false}, {"Bearer t1", "Bearer t2", true}, {"Bearer t1", "Bearer t2", false},
+		{"", "Bearer t1", true}, {"", "Bearer t1", false},
+		{"Bearer t1", "Bearer t2", true}, {"Bearer t1", "Bearer t2", false},
 	} {
 		got, fresh, err := a.Renew(t.Context(), refused, try.used)
 		if err != nil || got != try.want || fresh != try.fresh {
