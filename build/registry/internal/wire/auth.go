@@ -69,7 +69,8 @@ func (a *Authorizer) Current() string {
 
 // Renew gets a new header by the challenge in a response. used is the header that the response refused: if another
 // request has obtained one in the meantime, Renew returns that, which isn't fresh: it may have ended since then.
-func (a *Authorizer) Renew(ctx context.Context, resp *http.Response, used string) (header string, fresh bool, err error) {
+func (a *Authorizer) Renew(ctx context.Context, resp *http.Response, used string) (header string, fresh bool,
+	err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.header != "" && a.header != used && (a.expires.IsZero() || time.Now().Before(a.expires)) {

@@ -22,8 +22,9 @@ func TestAHeaderThatAnotherRequestObtainedIsNotFresh(t *testing.T) {
 	}))
 	defer tokens.Close()
 	host := strings.TrimPrefix(tokens.URL, "http://")
+	nobody := func(context.Context) (credentials.Credential, error) { return credentials.Credential{}, nil }
 	a := &wire.Authorizer{Client: tokens.Client(), Pace: wire.UsualPace(), Host: host, Name: host, Path: "p",
-		Actions: wire.Pulls, Find: func(context.Context) (credentials.Credential, error) { return credentials.Credential{}, nil }}
+		Actions: wire.Pulls, Find: nobody}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tokens.URL, nil)
 	if err != nil {
 		t.Fatal(err)
