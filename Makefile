@@ -4,7 +4,7 @@
 #   demo    set up what is missing, build cooper, build an image with it, run a program of that image
 #   test    set up what is missing, then every test (as root: the ones that need an ordinary user make one; as an ordinary user: those that
 #           need root run in a user namespace, and TestAsRoot... is not started)
-#   test-fast  the unit and contract tests, with fewer rounds: no other tools, about a minute on two processors
+#   test-fast  the unit and contract tests, with fewer rounds: no other tools, a minute and a half on two processors
 #   fuzz    each fuzz target of the tree for FUZZTIME (10m)
 #   soak    builds, prunes, removals of images and writers of caches in one store for SOAK (3m), as root and as a user, many of them killed
 #   lint    golangci-lint, pinned, with the linters of .golangci.yml
