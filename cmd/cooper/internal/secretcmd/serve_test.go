@@ -41,7 +41,7 @@ func TestACommandThatGivesNoSecretIsAnError(t *testing.T) {
 		"exit 7":                   "exit status 7",
 		"echo why >&2; exit 7":     "exit status 7: why",
 		"true":                     "printed nothing",
-		"no-such-program-here":     "not found",
+		"no-such-program-here":     "exit status 127",
 		"head -c 600000 /dev/zero": "printed more than 500 KiB",
 		"head -c 100000 /dev/zero | tr '\\0' y >&2; echo end; exit 1": "exit status 1: yyy",
 	} {
