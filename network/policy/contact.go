@@ -23,7 +23,7 @@ type Contact struct {
 	Port    uint16     `json:"port,omitempty"`
 }
 
-// String names the contact, as in "deb.debian.org (192.0.2.7) port 80".
+// String names the contact, as in "packages.example (192.0.2.7) port 80".
 func (c Contact) String() string {
 	who := strings.Join(c.Names, ", ")
 	if c.Protocol == Lookup {

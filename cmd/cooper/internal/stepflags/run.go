@@ -51,7 +51,7 @@ func (r *Run) Register(f *pflag.FlagSet) {
 	f.StringSliceVar(&r.hostLoopback, "host-loopback", nil,
 		"port of this machine's loopback address that RUN steps in a private network reach at host.docker.internal")
 	f.StringVar(&r.egress, "egress-policy", "",
-		"file with lines such as \"allow *.debian.org:80\": whom RUN steps in a private network may talk to, and nobody else")
+		"file with lines such as \"allow *.example.org:80\": whom RUN steps in a private network may talk to, and nobody else")
 	f.StringVar(&r.networkRate, "network-rate", "",
 		"bytes a second that each RUN step in a private network may send, and receive, such as 10m")
 	r.RegisterSandbox(f, "RUN steps")
