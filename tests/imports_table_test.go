@@ -115,8 +115,9 @@ func commandRows() []importRule {
 				"internal/terminal",
 		},
 		{
-			pkg: "cmd/cooper/internal/settings",
-			job: "cooper.toml: the settings that files may have, and what is in force",
+			pkg:       "cmd/cooper/internal/settings",
+			job:       "cooper.toml: the settings that files may have, and what is in force",
+			mayImport: "cmd/cooper/internal/tomlfile",
 		},
 		{
 			pkg: "cmd/cooper/internal/buildcmd",
@@ -158,11 +159,13 @@ func commandRows() []importRule {
 				"build/sharedcache build/why cmd/cooper/internal/command",
 		},
 		{
-			pkg: "cmd/cooper/internal/containersconf",
-			job: "what containers.conf says of builds: the defaults of podman's and buildah's flags",
+			pkg:       "cmd/cooper/internal/containersconf",
+			job:       "what containers.conf says of builds: the defaults of podman's and buildah's flags",
+			mayImport: "cmd/cooper/internal/tomlfile",
 		},
 		{pkg: "cmd/cooper/internal/given", job: "what flags of other tools are given, word for word"},
 		{pkg: "cmd/cooper/internal/words", job: "texts that are split into words as a shell does"},
+		{pkg: "cmd/cooper/internal/tomlfile", job: "files of configuration in TOML"},
 		{
 			pkg: "cmd/cooper-bake", job: "reads bake files for cooper, with buildx's packages: a program of its own",
 			mayImport: "internal/bakefile internal/guard",

@@ -3,13 +3,10 @@ package containersconf
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/BurntSushi/toml"
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/tomlfile"
 )
 
 const (
@@ -17,8 +14,6 @@ const (
 	envOnly, envLast = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
 	// name is that of the files and, with .d behind it, of the directories of further ones.
 	name = "containers.conf"
-	// maxFile is the size in bytes of the largest file that is read.
-	maxFile = 1 << 20
 )
 
 // Conf is what the files say; the zero value is that they say nothing.
@@ -127,24 +122,6 @@ func directories(getenv func(string) string) []string {
 
 // add takes what a file says.
 func (c *Conf) add(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("read configuration: %w", err)
-	case len(text) > maxFile:
-		return fmt.Errorf("%s: is larger than 1 MiB", file)
-	}
-	_, err = toml.Decode(string(text), c)
-	if at := new(toml.ParseError); errors.As(err, at) {
-		return fmt.Errorf("%s:%d: %s", file, at.Position.Line, at.Message)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %s", file, strings.TrimPrefix(err.Error(), "toml: "))
-	}
-	return nil
+	_, err := tomlfile.Decode(file, c)
+	return err
 }

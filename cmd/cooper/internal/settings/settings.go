@@ -3,7 +3,6 @@ package settings
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/tomlfile"
 )
 
 const (
@@ -21,8 +22,6 @@ const (
 	System = "/etc/cooper/cooper.toml"
 	// userFile is the user's, below the directory of configuration.
 	userFile = "cooper/cooper.toml"
-	// maxFile is the size in bytes of the largest file that is read.
-	maxFile = 1 << 20
 )
 
 // A Value is a setting as it is in force.
@@ -112,24 +111,12 @@ func files(getenv func(string) string) []string {
 
 // add takes what a file says. If there is no such file, the error matches fs.ErrNotExist.
 func (s *Settings) add(name string) error {
-	f, err := os.Open(name)
+	top := map[string]toml.Primitive{}
+	meta, err := tomlfile.Decode(name, &top)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("read configuration: %w", err)
-	case len(text) > maxFile:
-		return fmt.Errorf("%s: is larger than 1 MiB", name)
-	}
-	top := map[string]toml.Primitive{}
-	meta, err := toml.Decode(string(text), &top)
-	if err == nil {
-		err = s.addTable(name, "", &meta, top)
-	}
-	return explain(name, err)
+	return tomlfile.Explain(name, s.addTable(name, "", &meta, top))
 }
 
 // addTable takes what a table of a file says, and the tables in it. above is the table's name with a dot behind it.
@@ -204,16 +191,4 @@ func names(all []row) string {
 		list[i] = string(r.key)
 	}
 	return strings.Join(list, ", ")
-}
-
-// explain gives an error of the library the file and the line.
-func explain(name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	at := new(toml.ParseError)
-	if !errors.As(err, at) {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return fmt.Errorf("%s:%d: %s", name, at.Position.Line, at.Message)
 }

@@ -10,6 +10,8 @@ import (
 	"errors"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cooperbuild/cooper/cmd/cooper/internal/tomlfile"
 )
 
 // write writes a file and gives its path.
@@ -140,7 +142,7 @@ func TestAFileThatTheEnvironmentNamesMustBeReadable(t *testing.T) {
 	if _, err := Read(env(map[string]string{Variable: "/none"})); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	large := write(t, t.TempDir()+"/large", strings.Repeat("#\n", maxFile))
+	large := write(t, t.TempDir()+"/large", strings.Repeat("#\n", tomlfile.MaxBytes))
 	if _, err := Read(env(map[string]string{Variable: large})); err == nil || !strings.Contains(err.Error(), "1 MiB") {
 		t.Error(err)
 	}
