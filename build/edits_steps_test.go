@@ -237,7 +237,8 @@ func editsOfSources() []edit {
 
 // editsOfBuilds change what is asked of the build.
 func editsOfBuilds() []edit {
-	stages := "FROM base AS made\nCOPY id /id\nRUN echo a >/f\n" + head + "COPY --from=made /f /f\nRUN echo b >/last\n"
+	// No two steps are equal: of such that run at once either one or both are run.
+	stages := "FROM base AS made\nCOPY id /made\nRUN echo a >/f\n" + head + "COPY --from=made /f /f\nRUN echo b >/last\n"
 	const all = "COPY id|COPY id|RUN echo a|COPY --from|RUN echo b"
 	return []edit{
 		{name: "b: nothing", dockerfile: stages, change: func(*project) {}},

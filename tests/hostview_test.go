@@ -110,6 +110,10 @@ func TestTheHostSeesBothNamespacesOfAStep(t *testing.T) {
 // firstProcess is the host's number of the first process of the step that a build with the tag runs.
 func (s *site) firstProcess(t *testing.T, tag string) int {
 	t.Helper()
+	// The step is noted when its process has begun, so it may have said that it waits before.
+	eventually(t, func() string { return "no step of " + tag + " is noted" }, func() bool {
+		return s.cooper(t, "top", tag, "hpid", "pid").Code == 0
+	})
 	for _, row := range s.top(t, tag, "hpid", "pid") {
 		if row[1] == "1" {
 			pid, err := strconv.Atoi(row[0])
