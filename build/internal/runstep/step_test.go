@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cooperbuild/cooper/build/internal/runstep"
 	"github.com/cooperbuild/cooper/build/internal/sshagent"
@@ -125,7 +126,10 @@ func TestRunningStepsAreNotedForAsLongAsTheyRun(t *testing.T) {
 		ended <- err
 	}()
 	pipe := openPipe(t, filepath.Join(wait, "go"), ended)
-	running := mine()
+	running := mine() // the step is noted when its process has begun
+	for end := time.Now().Add(time.Minute); len(running) == 0 && time.Now().Before(end); running = mine() {
+		time.Sleep(time.Millisecond)
+	}
 	if _, err := pipe.WriteString("x\n"); err != nil {
 		t.Fatal(err)
 	}
